@@ -1,0 +1,24 @@
+include(GoogleTest)
+
+# epp_add_test(<name> SOURCES <file>... [LINK <target>...] [LABELS <label>...] [ENV <VAR=value>...])
+#
+# A GoogleTest executable whose cases become CTest tests named "<name>.<Suite>.<Case>".
+# LABELS defaults to "unit".
+function(epp_add_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINK;LABELS;ENV")
+  if(NOT arg_SOURCES OR arg_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "epp_add_test(${name}): needs SOURCES, got '${ARGN}'")
+  endif()
+  if(NOT BUILD_TESTING)
+    return()
+  endif()
+  if(NOT arg_LABELS)
+    set(arg_LABELS unit)
+  endif()
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE ${arg_LINK} epp_warnings GTest::gmock GTest::gtest GTest::gtest_main)
+  # LTO buys a test nothing and costs a link of minutes.
+  set_target_properties(${name} PROPERTIES INTERPROCEDURAL_OPTIMIZATION OFF)
+  gtest_discover_tests(${name} TEST_PREFIX "${name}." DISCOVERY_MODE PRE_TEST
+    PROPERTIES LABELS "${arg_LABELS}" ENVIRONMENT "${arg_ENV}" TIMEOUT 120)
+endfunction()
