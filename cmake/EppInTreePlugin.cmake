@@ -1,0 +1,20 @@
+# epp_in_tree_plugin(<name> [SOURCES <file>...] [TESTS <file>...] [LINK <target>...])
+#
+# epp_add_plugin plus what our own plugins share: warnings, the install rule, and a test executable
+# NAME_plugin_test made of the same sources and the plugin's tests (CTest labels plugin and unit).
+# SOURCES defaults to plugin.cc, TESTS to plugin_test.cc.
+function(epp_in_tree_plugin name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;TESTS;LINK")
+  if(NOT arg_SOURCES)
+    set(arg_SOURCES plugin.cc)
+  endif()
+  if(NOT arg_TESTS)
+    set(arg_TESTS plugin_test.cc)
+  endif()
+  epp_add_plugin(${name} SOURCES ${arg_SOURCES} LINK ${arg_LINK} epp_warnings)
+  install(TARGETS ${name} LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}/epp/plugins" COMPONENT epp)
+  install(FILES plugin.toml DESTINATION "${CMAKE_INSTALL_LIBDIR}/epp/plugins" RENAME ${name}.toml
+    COMPONENT epp)
+  epp_add_test(${name}_plugin_test SOURCES ${arg_SOURCES} ${arg_TESTS} LINK epp::sdk ${arg_LINK}
+    LABELS plugin unit)
+endfunction()
