@@ -1,0 +1,60 @@
+// Errors and warnings about a text, with their place in it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace epp::config {
+
+// A text and where it came from. Shared by the marks that point into it.
+struct SourceText {
+  std::string name;  // as shown: a path, or "--config-text"
+  std::string text;
+};
+
+// A place in a text. line and column count from 1; 0 means unknown. `length` in bytes, for the
+// caret.
+struct Mark {
+  std::shared_ptr<const SourceText> source;
+  uint32_t line = 0;
+  uint32_t column = 0;
+  uint32_t length = 0;
+};
+
+enum class Severity : uint8_t { kError, kWarning };
+
+struct Diagnostic {
+  Severity severity = Severity::kError;
+  std::string code;     // "EPP-CFG-UNKNOWN-KEY"
+  std::string message;  // what was got, what was wanted
+  std::string caret;    // short text beside the caret, may be empty
+  std::string hint;     // next step, may be empty
+  std::string pointer;  // JSON pointer, may be empty
+  Mark mark;
+};
+
+class Diagnostics {
+ public:
+  void Error(Mark mark, std::string code, std::string message, std::string caret = {},
+             std::string hint = {});
+  void Warning(Mark mark, std::string code, std::string message, std::string caret = {},
+               std::string hint = {});
+  bool ok() const { return errors_ == 0; }
+  size_t errors() const { return errors_; }
+  size_t warnings() const { return all_.size() - errors_; }
+  // Sorted by position at rendering; at most 50 are shown, then a count.
+  const std::vector<Diagnostic>& all() const { return all_; }
+  // The text form: "file:line:column: error: ..." with source line and caret.
+  std::string Render(bool colour = false) const;
+  // The JSON form: an array of diagnostic objects.
+  std::string RenderJson() const;
+
+ private:
+  std::vector<Diagnostic> all_;
+  size_t errors_ = 0;
+};
+
+}  // namespace epp::config
