@@ -1,0 +1,426 @@
+#include "host/scheduling/cycle.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "host/scheduling/record.h"
+
+namespace epp::scheduling {
+namespace {
+
+// What plugins may take of the arena; the rest is kept for the host's own needs.
+constexpr size_t kPluginArenaBytes = size_t{192} << 20;
+
+void* PluginAlloc(void* arena, uint64_t size, uint64_t align) EPP_NOEXCEPT {
+  Arena& a = *static_cast<Arena*>(arena);
+  if (size > kPluginArenaBytes || a.reserved_bytes() + size > kPluginArenaBytes) return nullptr;
+  return a.Alloc(size, std::max<uint64_t>(align, 1));
+}
+
+uint64_t* Zeroed(size_t bits, Arena& arena, uint64_t fill = 0) {
+  const std::span<uint64_t> words = arena.AllocArray<uint64_t>((bits + 63) / 64);
+  std::fill(words.begin(), words.end(), fill);
+  return words.data();
+}
+
+bool TestBit(const uint64_t* words, uint32_t i) { return words[i / 64] >> (i % 64) & 1; }
+void SetBit(uint64_t* words, uint32_t i) { words[i / 64] |= uint64_t{1} << (i % 64); }
+
+epp_error EmptyError() {
+  epp_error err;
+  err.struct_size = sizeof(err);
+  err.code = EPP_OK;
+  err.message[0] = '\0';
+  return err;
+}
+
+std::string_view Message(const epp_error& err) {
+  return {err.message, strnlen(err.message, sizeof(err.message))};
+}
+
+size_t ValueSize(int32_t type) {
+  switch (type) {
+    case EPP_T_BOOL:
+      return 1;
+    case EPP_T_SYMBOL:
+      return 4;
+    default:
+      return 8;
+  }
+}
+
+// Times one plugin call after another with one clock read each.
+class Stopwatch {
+ public:
+  explicit Stopwatch(const RequestContext& context)
+      : context_(context), last_(context.clock->mono_ns()) {}
+  uint64_t now() const { return last_; }
+  void Restart() { last_ = context_.clock->mono_ns(); }
+  uint64_t Lap(const BoundPlugin& plugin, Point point) {
+    const uint64_t now = context_.clock->mono_ns();
+    const uint64_t took = now - last_;
+    last_ = now;
+    context_.observer->Called(context_.worker, plugin, point, took);
+    return took;
+  }
+
+ private:
+  const RequestContext& context_;
+  uint64_t last_;
+};
+
+void Count(uint32_t* into, uint64_t ns) {
+  *into = static_cast<uint32_t>(std::min<uint64_t>(uint64_t{*into} + ns, UINT32_MAX));
+}
+
+// total[i] += weight * clamp(scores[i], 0, 1), with what is not finite taken as 0. Leaves the
+// clamped scores behind. Returns how many were not finite.
+uint64_t Accumulate(double* scores, double* totals, uint32_t n, double weight) {
+  uint64_t bad = 0;
+  for (uint32_t i = 0; i < n; ++i) {
+    double score = scores[i];
+    const bool finite = std::isfinite(score);
+    bad += !finite;
+    score = finite ? score : 0.0;
+    score = score < 0.0 ? 0.0 : score;
+    score = score > 1.0 ? 1.0 : score;
+    scores[i] = score;
+    totals[i] += weight * score;
+  }
+  return bad;
+}
+
+struct Outputs {
+  epp_outputs abi{};
+  epp_out_column* columns = nullptr;
+  epp_out_column* request_columns = nullptr;
+};
+
+epp_out_column MakeOutput(int32_t type, uint32_t n, Arena& arena) {
+  epp_out_column out{nullptr, Zeroed(std::max(n, 1u), arena, ~uint64_t{0}), nullptr};
+  if (type == EPP_T_SYMBOL_LIST) return out;
+  const size_t bytes = std::max<size_t>(ValueSize(type) * n, 8);
+  out.values = arena.Alloc(bytes, 64);
+  std::memset(out.values, 0, bytes);
+  return out;
+}
+
+Outputs MakeOutputs(const BoundPlugin& plugin, const Wiring& wiring, uint32_t n, Arena& arena) {
+  Outputs out;
+  out.columns = arena.AllocArray<epp_out_column>(plugin.outputs.size() + 1).data();
+  out.request_columns = arena.AllocArray<epp_out_column>(plugin.request_outputs.size() + 1).data();
+  for (size_t i = 0; i < plugin.outputs.size(); ++i) {
+    out.columns[i] = MakeOutput(wiring.produced[plugin.outputs[i]].type, n, arena);
+  }
+  for (size_t i = 0; i < plugin.request_outputs.size(); ++i) {
+    out.request_columns[i] = MakeOutput(wiring.produced[plugin.request_outputs[i]].type, 1, arena);
+  }
+  out.abi = {sizeof(epp_outputs), 0, out.columns, out.request_columns};
+  return out;
+}
+
+// A column as consumers see it: all valid is a null bitmap, no value reads as 0.
+epp_column Published(const epp_out_column& out, int32_t type, uint32_t n) {
+  epp_column column{out.values, out.validity, out.offsets};
+  if (type == EPP_T_SYMBOL_LIST && (out.values == nullptr || out.offsets == nullptr)) {
+    return {nullptr, nullptr, nullptr};
+  }
+  bool all = true;
+  for (uint32_t i = 0; i < n; ++i) {
+    if (TestBit(out.validity, i)) continue;
+    all = false;
+    if (type != EPP_T_SYMBOL_LIST) {
+      std::memset(static_cast<char*>(out.values) + i * ValueSize(type), 0, ValueSize(type));
+    }
+  }
+  if (all) column.validity = nullptr;
+  return column;
+}
+
+// The outcome of a profile that found no target.
+const epp_profile_result* EmptyResult(int32_t state) {
+  static constexpr auto make = [](int32_t s) {
+    return epp_profile_result{sizeof(epp_profile_result), s, 0, 0, nullptr, nullptr};
+  };
+  static constexpr std::array<epp_profile_result, 4> results{make(0), make(1), make(2), make(3)};
+  return &results[static_cast<size_t>(state)];
+}
+
+std::optional<Error> RunProfile(RequestContext& context, size_t index) {
+  const Profile& profile = context.wiring->profiles[index];
+  Arena& arena = *context.arena;
+  CandidateList* list = context.candidates;
+  telemetry::DecisionRecord* record = context.record;
+  telemetry::ProfileRecord* log = nullptr;
+  if (record && record->profile_count < telemetry::DecisionRecord::kMaxProfiles) {
+    log = &record->profiles[record->profile_count++];
+    *log = telemetry::ProfileRecord{};
+    log->profile = static_cast<uint16_t>(index);
+    log->candidates = list->size();
+  }
+
+  Stopwatch watch(context);
+  epp_error err = EmptyError();
+  for (const Step<epp_filter>& step : profile.filters) {
+    if (list->size() == 0) break;
+    const epp_call call = context.CallFor(*step.plugin, watch.now());
+    uint64_t* keep = Zeroed(list->size(), arena);
+    const epp_status status = step.table->filter(step.plugin->self(context.worker), &call,
+                                                 list->View(*step.plugin, arena), keep, &err);
+    CandidateList* kept = list;
+    if (status == EPP_OK) {
+      kept = list->Keep(keep, arena);
+    } else {
+      context.observer->Failed(context.worker, *step.plugin, Point::kFilter, status, Message(err));
+    }
+    if (log) RecordFilter(*record, *log, *step.plugin, *list, *kept);
+    list = kept;
+    const uint64_t took = watch.Lap(*step.plugin, Point::kFilter);
+    if (record) Count(&record->filter_ns, took);
+  }
+  if (list->size() == 0) {
+    if (log) log->failed = true;
+    return Error{ErrorCode::kResourceExhausted, "no endpoints available for the given request",
+                 kRejectedSaturated};
+  }
+
+  const uint32_t n = list->size();
+  double* totals = arena.AllocArray<double>(n).data();
+  std::memset(totals, 0, n * sizeof(double));
+  double* scores = arena.AllocArray<double>(profile.scorers.size() * n + 1).data();
+  for (size_t s = 0; s < profile.scorers.size(); ++s) {
+    const ScorerStep& step = profile.scorers[s];
+    double* out = scores + s * n;
+    std::memset(out, 0, n * sizeof(double));
+    const epp_call call = context.CallFor(*step.plugin, watch.now());
+    const epp_status status = step.table->score(step.plugin->self(context.worker), &call,
+                                                list->View(*step.plugin, arena), out, &err);
+    if (status == EPP_OK) {
+      if (const uint64_t bad = Accumulate(out, totals, n, step.weight)) {
+        context.observer->BadScores(context.worker, *step.plugin, bad);
+      }
+    } else {
+      std::memset(out, 0, n * sizeof(double));
+      context.observer->Failed(context.worker, *step.plugin, Point::kScorer, status, Message(err));
+    }
+    const uint64_t took = watch.Lap(*step.plugin, Point::kScorer);
+    if (record) Count(&record->score_ns, took);
+  }
+  context.scored[index] = {list, totals};
+
+  const BoundPlugin& picker = *profile.picker.plugin;
+  const epp_call call = context.CallFor(picker, watch.now());
+  uint32_t* picks = arena.AllocArray<uint32_t>(n).data();
+  uint32_t pick_count = 0;
+  const epp_status status =
+      profile.picker.table->pick(picker.self(context.worker), &call, list->View(picker, arena),
+                                 totals, picks, &pick_count, &err);
+  const uint64_t took = watch.Lap(picker, Point::kPicker);
+  if (record) Count(&record->pick_ns, took);
+  const bool valid = pick_count <= n && std::all_of(picks, picks + std::min(pick_count, n),
+                                                    [n](uint32_t p) { return p < n; });
+  if (status != EPP_OK || pick_count == 0 || !valid) {
+    if (log) log->failed = true;
+    const std::string_view why = status != EPP_OK  ? Message(err)
+                                 : pick_count == 0 ? std::string_view("picked nothing")
+                                                   : std::string_view("picked outside the list");
+    context.observer->Failed(context.worker, picker, Point::kPicker,
+                             status == EPP_OK ? EPP_INTERNAL : status, why);
+    return Error{
+        ErrorCode::kInternal, "picker \"" + picker.name() + "\" failed: " + std::string(why), {}};
+  }
+  if (log) {
+    const size_t share =
+        telemetry::DecisionRecord::kMaxCells /
+        std::min(context.wiring->profiles.size(), telemetry::DecisionRecord::kMaxProfiles);
+    RecordScores(*record, *log, profile, *list, scores, totals, {picks, pick_count}, share, arena);
+  }
+
+  auto* targets = arena.AllocArray<const epp_endpoint*>(pick_count).data();
+  uint32_t* rows = arena.AllocArray<uint32_t>(pick_count).data();
+  for (uint32_t p = 0; p < pick_count; ++p) {
+    targets[p] = list->endpoints()[picks[p]];
+    rows[p] = list->rows()[picks[p]];
+  }
+  context.results[index] =
+      arena.New<epp_profile_result>(static_cast<uint32_t>(sizeof(epp_profile_result)),
+                                    EPP_PROFILE_OK, pick_count, 0u, targets, rows);
+  return std::nullopt;
+}
+
+// A handler's failure, with those of the profiles joined. The first typed error decides.
+Error Join(const Wiring& wiring, std::string_view handler_message,
+           std::span<const std::optional<Error>> failures) {
+  std::vector<std::pair<std::string_view, const Error*>> by_name;
+  for (size_t i = 0; i < failures.size(); ++i) {
+    if (failures[i]) by_name.emplace_back(wiring.profiles[i].name, &*failures[i]);
+  }
+  std::sort(by_name.begin(), by_name.end());
+  Error joined{ErrorCode::kResourceExhausted,
+               "failed to find target endpoint: " + std::string(handler_message),
+               {}};
+  if (!by_name.empty()) {
+    joined.code = by_name.front().second->code;
+    joined.drop_reason = by_name.front().second->drop_reason;
+    joined.message = by_name.front().second->message;
+  }
+  return joined;
+}
+
+}  // namespace
+
+void RequestContext::Prepare() {
+  const size_t plugins = wiring->plugins.size();
+  states = arena->AllocArray<void*>(plugins + 1).data();
+  std::fill(states, states + plugins, nullptr);
+  request_columns = arena->AllocArray<epp_column>(wiring->produced.size() + 1).data();
+  std::fill(request_columns, request_columns + wiring->produced.size(),
+            epp_column{nullptr, nullptr, nullptr});
+  produced_ok = Zeroed(wiring->produced.size() + 1, *arena);
+  const size_t profiles = wiring->profiles.size();
+  results = arena->AllocArray<const epp_profile_result*>(profiles + 1).data();
+  std::fill(results, results + profiles, EmptyResult(EPP_PROFILE_NOT_RUN));
+  scored = arena->AllocArray<Scored>(profiles + 1).data();
+  std::fill(scored, scored + profiles, Scored{});
+  scheduling = {sizeof(epp_scheduling),          static_cast<uint32_t>(profiles),
+                static_cast<uint32_t>(profiles), 0,
+                wiring->profile_names.data(),    results};
+}
+
+epp_call RequestContext::CallFor(const BoundPlugin& plugin, uint64_t now_ns) {
+  epp_column* columns = nullptr;
+  if (!plugin.request_columns.empty()) {
+    columns = arena->AllocArray<epp_column>(plugin.request_columns.size()).data();
+    for (size_t i = 0; i < plugin.request_columns.size(); ++i) {
+      const Source& source = plugin.request_columns[i];
+      columns[i] = source.kind == Source::Kind::kProduced ? request_columns[source.index]
+                                                          : epp_column{nullptr, nullptr, nullptr};
+    }
+  }
+  return {sizeof(epp_call),      worker, now_ns,      0, &request, columns,
+          &states[plugin.index], arena,  &PluginAlloc};
+}
+
+void SetCandidates(RequestContext& context, std::shared_ptr<const pool::Frame> frame,
+                   const uint32_t* rows, uint32_t count) {
+  context.frame = std::move(frame);
+  context.candidates = CandidateList::Of(*context.frame, rows, count, context.clock->mono_ns(),
+                                         *context.wiring, *context.arena);
+}
+
+void Produce(RequestContext& context) {
+  const Wiring& wiring = *context.wiring;
+  Arena& arena = *context.arena;
+  const uint32_t n = context.candidates->size();
+  Stopwatch watch(context);
+  epp_error err = EmptyError();
+  for (const ProducerStep& step : wiring.producers) {
+    const BoundPlugin& plugin = *step.plugin;
+    if (!std::all_of(step.requires_produced.begin(), step.requires_produced.end(),
+                     [&](uint32_t p) { return TestBit(context.produced_ok, p); })) {
+      continue;
+    }
+    Outputs out = MakeOutputs(plugin, wiring, n, arena);
+    const epp_call call = context.CallFor(plugin, watch.now());
+    const epp_status status =
+        step.table->produce(plugin.self(context.worker), &call,
+                            context.candidates->View(plugin, arena), &out.abi, &err);
+    const uint64_t took = watch.Lap(plugin, Point::kProducer);
+    if (context.record) Count(&context.record->produce_ns, took);
+    if (status != EPP_OK) {
+      context.observer->Failed(context.worker, plugin, Point::kProducer, status, Message(err));
+      continue;
+    }
+    for (size_t i = 0; i < plugin.outputs.size(); ++i) {
+      const uint32_t produced = plugin.outputs[i];
+      context.candidates->SetProduced(produced,
+                                      Published(out.columns[i], wiring.produced[produced].type, n));
+      SetBit(context.produced_ok, produced);
+    }
+    for (size_t i = 0; i < plugin.request_outputs.size(); ++i) {
+      const uint32_t produced = plugin.request_outputs[i];
+      const epp_column column =
+          Published(out.request_columns[i], wiring.produced[produced].type, 1);
+      context.request_columns[produced] = column;
+      // A request-scope attribute that was cleared counts as not produced.
+      if (column.validity == nullptr) SetBit(context.produced_ok, produced);
+    }
+  }
+}
+
+std::optional<Error> Schedule(RequestContext& context) {
+  const Wiring& wiring = *context.wiring;
+  const BoundPlugin& handler = *wiring.handler.plugin;
+  const size_t profiles = wiring.profiles.size();
+  std::vector<std::optional<Error>> failures;  // stays empty while nothing fails
+  bool any_run = false;
+  epp_error err = EmptyError();
+  Stopwatch watch(context);
+
+  int32_t* decisions = context.arena->AllocArray<int32_t>(profiles + 1).data();
+  // Each round must run a profile that has not run, so this ends.
+  for (size_t round = 0; round <= profiles; ++round) {
+    std::fill(decisions, decisions + profiles, EPP_DECIDE_NOTHING);
+    watch.Restart();
+    const epp_call call = context.CallFor(handler, watch.now());
+    const epp_status status = wiring.handler.table->choose(
+        handler.self(context.worker), &call, &context.scheduling,
+        context.candidates->View(handler, *context.arena), decisions, &err);
+    watch.Lap(handler, Point::kProfilePicker);
+    if (status != EPP_OK) {
+      context.observer->Failed(context.worker, handler, Point::kProfilePicker, status,
+                               Message(err));
+      return Error{FromStatus(status), std::string(Message(err)), {}};
+    }
+    bool ran = false;
+    for (size_t p = 0; p < profiles; ++p) {
+      if (context.results[p]->state != EPP_PROFILE_NOT_RUN) continue;
+      if (decisions[p] == EPP_DECIDE_SKIP) {
+        context.results[p] = EmptyResult(EPP_PROFILE_SKIPPED);
+        any_run = true;
+      } else if (decisions[p] == EPP_DECIDE_RUN) {
+        ran = any_run = true;
+        if (std::optional<Error> failure = RunProfile(context, p)) {
+          context.results[p] = EmptyResult(EPP_PROFILE_FAILED);
+          failures.resize(profiles);
+          failures[p] = std::move(failure);
+        }
+      }
+    }
+    if (!ran) break;
+  }
+  if (!any_run) {
+    return Error{
+        ErrorCode::kResourceExhausted,
+        "failed to find target endpoint: failed to run any scheduler profile for request " +
+            std::string(context.request.request_id.data ? context.request.request_id.data : "",
+                        context.request.request_id.size),
+        {}};
+  }
+
+  watch.Restart();
+  uint32_t primary = static_cast<uint32_t>(profiles);
+  const epp_call call = context.CallFor(handler, watch.now());
+  const epp_status status = wiring.handler.table->conclude(
+      handler.self(context.worker), &call, &context.scheduling,
+      context.candidates->View(handler, *context.arena), &primary, &err);
+  watch.Lap(handler, Point::kProcessResults);
+  if (status != EPP_OK) return Join(wiring, Message(err), failures);
+  if (primary >= profiles || context.results[primary]->target_count == 0) {
+    return Error{ErrorCode::kInternal, "results must be greater than zero", {}};
+  }
+  context.scheduling.primary = primary;
+  if (context.record) {
+    for (uint8_t i = 0; i < context.record->profile_count; ++i) {
+      if (context.record->profiles[i].profile == primary) context.record->primary = i;
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace epp::scheduling

@@ -1,0 +1,91 @@
+// One scheduling decision: producers, then profiles of filters, scorers and a picker.
+//
+// Runs to completion on the calling worker. One ABI call per plugin, never one per endpoint; all
+// memory comes from the request's arena.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "epp/abi.h"
+#include "host/base/arena.h"
+#include "host/base/clock.h"
+#include "host/pool/frame.h"
+#include "host/scheduling/candidates.h"
+#include "host/scheduling/errors.h"
+#include "host/scheduling/wiring.h"
+#include "host/telemetry/decisions.h"
+
+namespace epp::scheduling {
+
+enum class Point : uint8_t {
+  kParseRequest,
+  kParseResponse,
+  kProducer,
+  kProfilePicker,
+  kFilter,
+  kScorer,
+  kPicker,
+  kProcessResults,
+  kPreRequest,
+  kResponseHeaders,
+  kResponseBody,
+};
+
+// Told of every plugin call. Threads: concurrent, each worker for itself.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  virtual void Called(uint32_t worker, const BoundPlugin& plugin, Point point, uint64_t ns) = 0;
+  virtual void Failed(uint32_t worker, const BoundPlugin& plugin, Point point, epp_status status,
+                      std::string_view message) = 0;
+  // Scores that were not finite; counted as 0.
+  virtual void BadScores(uint32_t worker, const BoundPlugin& plugin, uint64_t count) = 0;
+};
+
+// What a request carries through its life. Owned by the request, used by one thread at a time.
+struct RequestContext {
+  const Wiring* wiring = nullptr;
+  Arena* arena = nullptr;
+  const Clock* clock = nullptr;
+  Observer* observer = nullptr;
+  uint32_t worker = 0;
+  epp_request request{};
+
+  // Pins the endpoints that candidates and results point to.
+  std::shared_ptr<const pool::Frame> frame;
+  CandidateList* candidates = nullptr;
+  void** states = nullptr;                // [plugins]
+  epp_column* request_columns = nullptr;  // [produced], request scope
+  uint64_t* produced_ok = nullptr;        // bitmap over produced
+
+  const epp_profile_result** results = nullptr;  // [profiles]
+  epp_scheduling scheduling{};
+  // For every profile that ran: its list after filters and the totals over it.
+  struct Scored {
+    CandidateList* list = nullptr;
+    const double* totals = nullptr;
+  };
+  Scored* scored = nullptr;  // [profiles]
+
+  telemetry::DecisionRecord* record = nullptr;  // may be null
+
+  // Call once `arena`, `wiring` and `request` are set.
+  void Prepare();
+  // The call struct for one plugin.
+  epp_call CallFor(const BoundPlugin& plugin, uint64_t now_ns);
+};
+
+// Sets the candidates: all endpoints of the frame, or the given rows.
+void SetCandidates(RequestContext& context, std::shared_ptr<const pool::Frame> frame,
+                   const uint32_t* rows, uint32_t count);
+
+// Runs every producer, in order. Never fails the request.
+void Produce(RequestContext& context);
+
+// Runs the profiles. On success results and primary are set.
+std::optional<Error> Schedule(RequestContext& context);
+
+}  // namespace epp::scheduling
