@@ -1,0 +1,506 @@
+#include "host/request/director.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "absl/strings/str_format.h"
+#include "host/base/str_cat.h"
+#include "host/base/utf8.h"
+#include "host/request/splice.h"
+#include "host/request/subset.h"
+
+namespace epp::request {
+namespace {
+
+using scheduling::Error;
+using scheduling::ErrorCode;
+
+constexpr std::string_view kDestination = "x-gateway-destination-endpoint";
+
+std::string_view View(epp_str s) { return s.size ? std::string_view(s.data, s.size) : ""; }
+epp_str Str(std::string_view s) { return {s.data(), s.size()}; }
+
+std::string NewRequestId(Random& random) {
+  const uint64_t high = (random.Next() & ~uint64_t{0xf000}) | 0x4000;
+  const uint64_t low = (random.Next() & ~(uint64_t{3} << 62)) | uint64_t{1} << 63;
+  return absl::StrFormat("%08x-%04x-%04x-%04x-%012x", high >> 32, high >> 16 & 0xffff,
+                         high & 0xffff, low >> 48, low & 0xffffffffffff);
+}
+
+telemetry::ErrorCode MetricCode(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kBadRequest:
+    case ErrorCode::kPayloadTooLarge:
+      return telemetry::ErrorCode::kBadRequest;
+    case ErrorCode::kUnauthorized:
+      return telemetry::ErrorCode::kUnauthorized;
+    case ErrorCode::kForbidden:
+      return telemetry::ErrorCode::kForbidden;
+    case ErrorCode::kNotFound:
+      return telemetry::ErrorCode::kNotFound;
+    case ErrorCode::kPreconditionFailed:
+      return telemetry::ErrorCode::kPreconditionFailed;
+    case ErrorCode::kResourceExhausted:
+      return telemetry::ErrorCode::kResourceExhausted;
+    case ErrorCode::kInternal:
+      return telemetry::ErrorCode::kInternal;
+    case ErrorCode::kServiceUnavailable:
+      return telemetry::ErrorCode::kServiceUnavailable;
+    case ErrorCode::kUnknown:
+      break;
+  }
+  return telemetry::ErrorCode::kUnknown;
+}
+
+bool EqualsIgnoringCase(std::string_view a, std::string_view lower) {
+  return std::equal(a.begin(), a.end(), lower.begin(), lower.end(), [](char x, char y) {
+    return (x >= 'A' && x <= 'Z' ? static_cast<char>(x + 32) : x) == y;
+  });
+}
+
+std::string_view TrimBlanks(std::string_view text) {
+  const size_t begin = text.find_first_not_of(" \t");
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(" \t") - begin + 1);
+}
+
+// `Prefer: if-available` asks for an endpoint that already holds the prompt, or for none.
+bool IsConditionalDecode(const HeaderMap& headers) {
+  std::string_view rest = headers.Find("prefer").value_or("");
+  while (!rest.empty()) {
+    const size_t comma = rest.find(',');
+    std::string_view token = rest.substr(0, comma);
+    token = TrimBlanks(token.substr(0, token.find(';')));
+    if (EqualsIgnoringCase(token, "if-available")) return true;
+    rest = comma == std::string_view::npos ? "" : rest.substr(comma + 1);
+  }
+  return false;
+}
+
+// A changed map may have moved.
+void ShowHeaders(RequestState& state) {
+  const std::span<const epp_header> headers = state.headers.view();
+  state.context.request.headers = headers.data();
+  state.context.request.header_count = static_cast<uint32_t>(headers.size());
+}
+
+// The editor that pre-request hooks get.
+void SetHeader(void* ctx, epp_str name, epp_str value) EPP_NOEXCEPT {
+  auto& state = *static_cast<RequestState*>(ctx);
+  state.headers.Set(View(name), View(value));
+  ShowHeaders(state);
+}
+void RemoveHeader(void* ctx, epp_str name) EPP_NOEXCEPT {
+  auto& state = *static_cast<RequestState*>(ctx);
+  state.headers.Remove(View(name));
+  ShowHeaders(state);
+}
+void NoNumber(void*, epp_str, epp_str, double) EPP_NOEXCEPT {}
+void NoText(void*, epp_str, epp_str, epp_str) EPP_NOEXCEPT {}
+
+class Directing {
+ public:
+  Directing(RequestState& state, Body body, const Metadata& metadata)
+      : state_(state), body_(body), metadata_(metadata), request_(state.context.request) {}
+
+  RequestVerdict Run() {
+    StartRecord();
+    std::optional<Error> error = Parse();
+    if (!error) error = RewriteModel();
+    if (!error) error = Candidates();
+    if (!error) {
+      scheduling::Produce(state_.context);
+      error = Pick();
+    }
+    if (!error) error = ConditionalDecode();
+    if (!error) error = PreRequest();
+    return error ? Reject(*error) : Forward();
+  }
+
+ private:
+  const Services& services() const { return state_.services; }
+  const Serving& serving() const { return *state_.serving; }
+
+  void StartRecord() {
+    start_ns_ = services().clock->mono_ns();
+    telemetry::DecisionRecord* record = state_.worker.draft.get();
+    // Everything before the cells; those are written as they are used.
+    new (record) telemetry::DecisionRecord;
+    record->unix_ns = services().clock->unix_ns();
+    record->generation = serving().number;
+    record->request_id.Set(View(request_.request_id));
+    record->path.Set(state_.path);
+    record->body_bytes = body_.size;
+    state_.context.record = record;
+  }
+
+  std::optional<Error> Parse() {
+    request_.body_size = body_.size;
+    request_.body = Str(body_.view());
+    state_.parser = serving().parsers.Resolve(state_.path);
+    if (state_.parser == nullptr) {
+      return Error{ErrorCode::kBadRequest,
+                   StrCat("no parser registered matching path suffix for: ", state_.path),
+                   {}};
+    }
+    state_.parsed = {};
+    state_.parsed.struct_size = sizeof(epp_parsed);
+    state_.parsed.max_output_tokens = -1;
+    epp_error err{sizeof(epp_error), EPP_OK, {}};
+    const scheduling::BoundPlugin& plugin = *state_.parser->plugin;
+    const epp_call call = state_.context.CallFor(plugin, start_ns_);
+    const epp_status status = state_.parser->table->parse_request(
+        plugin.self(state_.worker.worker), &call, &request_, &state_.parsed, &err);
+    const uint64_t took = services().clock->mono_ns() - start_ns_;
+    state_.context.record->parse_ns = static_cast<uint32_t>(std::min<uint64_t>(took, UINT32_MAX));
+    serving().observer->Called(state_.worker.worker, plugin, scheduling::Point::kParseRequest,
+                               took);
+    if (status != EPP_OK) {
+      return Error{scheduling::FromStatus(status),
+                   std::string(err.message, strnlen(err.message, sizeof(err.message))),
+                   {}};
+    }
+    const epp_parsed& parsed = state_.parsed;
+    if (parsed.model_offset > body_.size || parsed.model_size > body_.size - parsed.model_offset) {
+      return Error{ErrorCode::kInternal,
+                   StrCat("parser \"", plugin.name(), "\" gave a model outside the body"),
+                   {}};
+    }
+    request_.parsed = &state_.parsed;
+    state_.model = View(state_.parsed.model);
+    request_.model = Str(state_.model);
+    state_.context.record->streaming = parsed.flags & EPP_PARSED_STREAM;
+    state_.context.record->model.Set(state_.model);
+    return std::nullopt;
+  }
+
+  std::optional<Error> RewriteModel() {
+    const std::string_view asked =
+        state_.headers.Find("x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite")
+            .value_or("");
+    state_.target_model = asked;
+    if (state_.parsed.flags & EPP_PARSED_CAN_REWRITE) {
+      if (state_.target_model.empty()) state_.target_model = state_.model;
+      if (state_.target_model.empty()) {
+        return Error{ErrorCode::kBadRequest, "model not found in request body", {}};
+      }
+    }
+    request_.target_model = Str(state_.target_model);
+    state_.context.record->target_model.Set(state_.target_model);
+    return std::nullopt;
+  }
+
+  std::optional<Error> Candidates() {
+    const std::shared_ptr<const pool::Frame>& frame = state_.worker.frames.Get();
+    state_.context.record->frame = frame->number();
+    state_.context.record->frame_age_ns =
+        start_ns_ > frame->created_ns() ? start_ns_ - frame->created_ns() : 0;
+    Subset subset;
+    if (services().options.subset_filter) subset = LocateSubset(metadata_, *frame, state_.arena);
+    if (subset.given) {
+      state_.context.record->subset = static_cast<int16_t>(std::min(subset.hinted, 0x7fffu));
+    }
+    const uint32_t count = static_cast<uint32_t>(subset.given ? subset.rows.size() : frame->size());
+    if (count == 0) {
+      return Error{ErrorCode::kServiceUnavailable,
+                   "failed to find endpoint candidates for serving the request",
+                   scheduling::kRejectedNoEndpoints};
+    }
+    const bool whole = !subset.given || count == frame->size();
+    scheduling::SetCandidates(state_.context, frame, whole ? nullptr : subset.rows.data(), count);
+    return std::nullopt;
+  }
+
+  std::optional<Error> Pick() {
+    const uint64_t begin = services().clock->mono_ns();
+    std::optional<Error> error = scheduling::Schedule(state_.context);
+    telemetry::EppMetrics& metrics = *services().metrics;
+    metrics.scheduler_seconds.Observe(static_cast<double>(services().clock->mono_ns() - begin) *
+                                      1e-9);
+    if (error) {
+      metrics.SchedulerAttempt(false, state_.target_model, "", "", "");
+      return error;
+    }
+    const epp_scheduling& scheduling = state_.context.scheduling;
+    primary_ = scheduling.results[scheduling.primary];
+    state_.target = primary_->targets[0];
+    const std::string_view full = View(state_.target->name);
+    const size_t slash = full.find('/');
+    char port[8];
+    std::snprintf(port, sizeof(port), "%u", state_.target->port);
+    metrics.SchedulerAttempt(true, state_.target_model, full.substr(slash + 1),
+                             full.substr(0, slash), port);
+    return std::nullopt;
+  }
+
+  // Blocks of the prompt that the default prefix producer says the target holds; -1 when unknown.
+  int64_t MatchedBlocks() const {
+    if (!serving().match_blocks) return -1;
+    const epp_column& column = state_.context.candidates->Column(
+        {scheduling::Source::Kind::kProduced, *serving().match_blocks}, state_.arena);
+    if (column.values == nullptr) return -1;
+    return static_cast<const int64_t*>(column.values)[primary_->target_rows[0]];
+  }
+
+  std::optional<Error> ConditionalDecode() {
+    const int64_t matched = MatchedBlocks();
+    if (matched >= 0 && serving().match_block_size) {
+      const epp_column& size = state_.context.request_columns[*serving().match_block_size];
+      if (size.values) {
+        state_.predicted_cached_tokens = matched * static_cast<const int64_t*>(size.values)[0];
+      }
+    }
+    if (!IsConditionalDecode(state_.headers) || matched > 0) return std::nullopt;
+    return Error{ErrorCode::kPreconditionFailed, "no decode worker has the requested KV cache", {}};
+  }
+
+  std::optional<Error> PreRequest() {
+    state_.hooks_ran = true;
+    const epp_editor editor{sizeof(epp_editor), 0,         &state_, &SetHeader,
+                            &RemoveHeader,      &NoNumber, &NoText};
+    std::vector<std::pair<epp_status, std::string>> failures;
+    for (const scheduling::Step<epp_pre_request>& step : serving().wiring.pre_request) {
+      const scheduling::BoundPlugin& plugin = *step.plugin;
+      epp_error err{sizeof(epp_error), EPP_OK, {}};
+      const uint64_t begin = services().clock->mono_ns();
+      const epp_call call = state_.context.CallFor(plugin, begin);
+      const epp_status status = step.table->pre_request(
+          plugin.self(state_.worker.worker), &call, &state_.context.scheduling,
+          state_.context.candidates->View(plugin, state_.arena), &editor, &err);
+      serving().observer->Called(state_.worker.worker, plugin, scheduling::Point::kPreRequest,
+                                 services().clock->mono_ns() - begin);
+      if (status == EPP_OK) continue;
+      const std::string_view text(err.message, strnlen(err.message, sizeof(err.message)));
+      serving().observer->Failed(state_.worker.worker, plugin, scheduling::Point::kPreRequest,
+                                 status, text);
+      failures.emplace_back(status, StrCat("PreRequest \"", plugin.name(), "/", plugin.type_name(),
+                                           "\" failed: ", text));
+    }
+    if (failures.empty()) return std::nullopt;
+    std::string joined;
+    for (const auto& [status, text] : failures) {
+      if (!joined.empty()) joined += '\n';
+      joined += text;
+    }
+    // One plugin with a reason of its own decides the status; anything else is our fault.
+    const ErrorCode code =
+        failures.size() == 1 ? scheduling::FromStatus(failures[0].first) : ErrorCode::kInternal;
+    return Error{code, std::move(joined), {}};
+  }
+
+  RequestVerdict Forward() {
+    RequestVerdict verdict;
+    verdict.kind = RequestVerdict::Kind::kForward;
+    const bool splice =
+        (state_.parsed.flags & EPP_PARSED_CAN_REWRITE) && state_.target_model != state_.model;
+    if (splice) {
+      verdict.body = SpliceModel(body_.view(), state_.parsed, state_.target_model, state_.arena);
+    } else if (body_.size > 0) {
+      verdict.body = {body_.view()};
+    }
+    uint64_t forwarded_bytes = 0;
+    for (const std::string_view piece : verdict.body) forwarded_bytes += piece.size();
+
+    std::string destination;
+    const uint32_t targets = services().options.single_destination ? 1 : primary_->target_count;
+    for (uint32_t i = 0; i < targets; ++i) {
+      if (i > 0) destination += ',';
+      destination += View(primary_->targets[i]->host_port);
+    }
+    verdict.headers.set.push_back({std::string(kDestination), destination});
+    if (forwarded_bytes > 0) {
+      verdict.headers.set.push_back({"Content-Length", StrCat(forwarded_bytes)});
+    }
+    state_.headers.AppendChanges(services().options.echo_headers, true, &verdict.headers);
+    if (services().options.strip_system_headers) {
+      for (const epp_header& header : state_.headers.view()) {
+        const std::string_view name = View(header.name);
+        if (IsSystemOwned(name) && name != kDestination && name != "content-length") {
+          verdict.headers.remove.emplace_back(name);
+        }
+      }
+    }
+    verdict.metadata.push_back({"envoy.lb", std::string(kDestination), std::move(destination)});
+    if (services().options.emit_endpoint_scores) AddScores(verdict);
+
+    state_.forwarded = true;
+    state_.want_response_body =
+        services().options.observe_responses || state_.rewrites_response() ||
+        (serving().response_wants &
+         (EPP_WANT_FIRST | EPP_WANT_CHUNKS | EPP_WANT_END | EPP_WANT_USAGE));
+    verdict.wants_response_body = state_.want_response_body;
+    CountForwarded();
+    return verdict;
+  }
+
+  void AddScores(RequestVerdict& verdict) const {
+    const auto& scored = state_.context.scored[state_.context.scheduling.primary];
+    if (scored.list == nullptr ||
+        state_.context.wiring->profiles[state_.context.scheduling.primary].scorers.empty()) {
+      return;
+    }
+    std::vector<std::pair<std::string, double>> scores;
+    for (uint32_t i = 0; i < scored.list->size(); ++i) {
+      scores.emplace_back(View(scored.list->endpoints()[i]->host_port), scored.totals[i]);
+    }
+    verdict.metadata.push_back({"envoy.lb", StrCat(kDestination, "-scores"), std::move(scores)});
+  }
+
+  RequestVerdict Reject(const Error& error) {
+    telemetry::DecisionRecord& record = *state_.context.record;
+    const bool shed =
+        error.code == ErrorCode::kResourceExhausted || error.code == ErrorCode::kServiceUnavailable;
+    record.outcome = shed ? telemetry::Outcome::kRejected : telemetry::Outcome::kError;
+    record.http_status = static_cast<uint16_t>(scheduling::HttpStatus(error.code));
+    record.message.Set(error.message);
+    record.drop_reason.Set(error.drop_reason);
+    Finish();
+    services().metrics->RequestError(*state_.series, MetricCode(error.code));
+    return Refuse(error);
+  }
+
+  void CountForwarded() {
+    Finish();
+    const telemetry::RequestSeries& series = *state_.series;
+    series.total.Add();
+    series.request_bytes.Observe(static_cast<double>(body_.size));
+    if (!state_.model.empty()) series.running.Add(1);
+  }
+
+  // What both outcomes do: labels, durations, the record.
+  void Finish() {
+    telemetry::EppMetrics& metrics = *services().metrics;
+    telemetry::DecisionRecord& record = *state_.context.record;
+    state_.series = &metrics.Request(state_.model, state_.target_model, View(request_.fairness_id),
+                                     request_.priority);
+    const uint64_t now = services().clock->mono_ns();
+    record.total_ns = static_cast<uint32_t>(std::min<uint64_t>(now - start_ns_, UINT32_MAX));
+    const auto seconds = [](uint32_t ns) { return ns * 1e-9; };
+    metrics.decision_seconds[telemetry::EppMetrics::kParse].Observe(seconds(record.parse_ns));
+    metrics.decision_seconds[telemetry::EppMetrics::kProduce].Observe(seconds(record.produce_ns));
+    metrics.decision_seconds[telemetry::EppMetrics::kFilter].Observe(seconds(record.filter_ns));
+    metrics.decision_seconds[telemetry::EppMetrics::kScore].Observe(seconds(record.score_ns));
+    metrics.decision_seconds[telemetry::EppMetrics::kPick].Observe(seconds(record.pick_ns));
+    metrics.decision_seconds[telemetry::EppMetrics::kTotal].Observe(seconds(record.total_ns));
+    metrics.request_processing_seconds.Observe(static_cast<double>(now - state_.received_ns) *
+                                               1e-9);
+    if (!services().decisions->enabled()) return;
+    record.objective.Set(View(request_.objective));
+    record.priority = request_.priority;
+    record.fairness_hash =
+        std::hash<std::string_view>()(View(request_.fairness_id)) ^ services().identifier_key;
+    record.cached_predicted = state_.predicted_cached_tokens;
+    if (serving().tokenized_prompt) {
+      const epp_column& column = state_.context.request_columns[*serving().tokenized_prompt];
+      if (column.values) {
+        const auto* prompt =
+            static_cast<const epp_tokenized_prompt*>(*static_cast<void* const*>(column.values));
+        if (prompt) record.tokens = static_cast<int64_t>(prompt->offsets[prompt->prompt_count]);
+      }
+    }
+    state_.ticket = services().decisions->Add(state_.worker.worker, record);
+    metrics.decision_records.Add();
+  }
+
+  RequestState& state_;
+  Body body_;
+  const Metadata& metadata_;
+  epp_request& request_;
+  uint64_t start_ns_ = 0;
+  const epp_profile_result* primary_ = nullptr;
+};
+
+}  // namespace
+
+void Receive(RequestState& state, std::span<const Header> headers) {
+  const Services& services = state.services;
+  state.received_ns = services.clock->mono_ns();
+  state.serving = state.worker.serving.Get();
+  state.headers.Assign(headers);
+
+  scheduling::RequestContext& context = state.context;
+  context.wiring = &state.serving->wiring;
+  context.arena = &state.arena;
+  context.clock = services.clock;
+  context.observer = state.serving->observer;
+  context.worker = state.worker.worker;
+  context.Prepare();
+
+  if (state.headers.Find("x-request-id").value_or("").empty()) {
+    state.headers.Set("x-request-id", NewRequestId(state.worker.random));
+  }
+  state.path = RequestPath(state.headers.Find(":path").value_or(""),
+                           state.headers.Find("x-original-path").value_or(""),
+                           state.headers.Find("x-forwarded-path").value_or(""));
+  std::string_view fairness =
+      state.headers.Find("x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id")
+          .value_or("");
+  if (fairness.empty()) fairness = kDefaultFlow;
+
+  epp_request& request = context.request;
+  request.struct_size = sizeof(epp_request);
+  request.number = state.worker.random.Next();
+  request.request_id = Str(state.headers.Find("x-request-id").value_or(""));
+  request.path = Str(state.path);
+  request.fairness_id = Str(fairness);
+  request.objective =
+      Str(state.headers.Find("x-llm-d-inference-objective", "x-gateway-inference-objective")
+              .value_or(""));
+  ShowHeaders(state);
+  request.received_ns = state.received_ns;
+}
+
+RequestVerdict DirectBodyless(RequestState& state, const Metadata& metadata) {
+  const Services& services = state.services;
+  const std::shared_ptr<const pool::Frame>& frame = state.worker.frames.Get();
+  Subset subset;
+  if (services.options.subset_filter) subset = LocateSubset(metadata, *frame, state.arena);
+  const size_t count = subset.given ? subset.rows.size() : frame->size();
+  if (count == 0) {
+    const Error error{services.options.bodyless_unavailable ? ErrorCode::kServiceUnavailable
+                                                            : ErrorCode::kInternal,
+                      "no pods available in datastore",
+                      {}};
+    services.metrics->RequestError(services.metrics->Request("", "", kDefaultFlow, 0),
+                                   MetricCode(error.code));
+    return Refuse(error);
+  }
+  const size_t at = state.worker.random.Next() % count;
+  const size_t row = subset.given ? subset.rows[at] : at;
+  const std::string destination(View(frame->endpoints()[row]->host_port));
+
+  RequestVerdict verdict;
+  verdict.kind = RequestVerdict::Kind::kForward;
+  verdict.headers.set.push_back({std::string(kDestination), destination});
+  state.headers.AppendChanges(false, true, &verdict.headers);
+  verdict.metadata.push_back({"envoy.lb", std::string(kDestination), destination});
+  verdict.wants_response_body = false;
+  state.forwarded = true;
+  return verdict;
+}
+
+RequestVerdict Direct(RequestState& state, Body body, const Metadata& metadata) {
+  return Directing(state, body, metadata).Run();
+}
+
+RequestVerdict Refuse(const scheduling::Error& error) {
+  RequestVerdict verdict;
+  const int status = scheduling::HttpStatus(error.code);
+  if (status == 0) {
+    verdict.kind = RequestVerdict::Kind::kFail;
+    verdict.failure = absl::UnknownError(StrCat("failed to handle request: ", error.message));
+    return verdict;
+  }
+  verdict.kind = RequestVerdict::Kind::kImmediate;
+  verdict.immediate.http_status = status;
+  verdict.immediate.body = utf8::Sanitise(
+      StrCat("inference error: ", scheduling::Name(error.code), " - ", error.message));
+  if (!error.drop_reason.empty()) {
+    verdict.immediate.headers.push_back(
+        {"x-llm-d-request-dropped-reason", std::string(error.drop_reason)});
+  }
+  return verdict;
+}
+
+}  // namespace epp::request

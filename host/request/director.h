@@ -1,0 +1,25 @@
+// The request phase: from headers and body to the verdict.
+//
+// Order of steps, the same for every request: parse, model rewrite, objective, admission,
+// candidates, screeners, producers, admitters, schedule, conditional decode, pre-request hooks,
+// verdict. Steps whose plugin kinds do not exist have their place here all the same.
+#pragma once
+
+#include "host/request/exchange.h"
+#include "host/request/state.h"
+
+namespace epp::request {
+
+// Headers arrived: keeps them, pins the generation, gives the request its id.
+void Receive(RequestState& state, std::span<const Header> headers);
+
+// A request without a body: any endpoint, no plugin.
+RequestVerdict DirectBodyless(RequestState& state, const Metadata& metadata);
+
+// The whole body is here.
+RequestVerdict Direct(RequestState& state, Body body, const Metadata& metadata);
+
+// The answer to a client whose request ends here.
+RequestVerdict Refuse(const scheduling::Error& error);
+
+}  // namespace epp::request

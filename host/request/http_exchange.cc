@@ -1,0 +1,65 @@
+#include "host/request/http_exchange.h"
+
+#include "host/request/director.h"
+#include "host/request/response.h"
+#include "host/request/state.h"
+
+namespace epp::request {
+namespace {
+
+class HttpExchange final : public Exchange {
+ public:
+  HttpExchange(const Services& services, WorkerState& worker) : state_(services, worker) {}
+
+  RequestVerdict OnRequestHeaders(std::span<const Header> headers, const Metadata& metadata,
+                                  bool end_of_stream) override {
+    Receive(state_, headers);
+    if (end_of_stream) return DirectBodyless(state_, metadata);
+    return {};
+  }
+
+  RequestVerdict OnRequestBody(Body body, const Metadata& metadata) override {
+    return Direct(state_, body, metadata);
+  }
+
+  // Nothing here suspends.
+  RequestVerdict TakeVerdict() override {
+    RequestVerdict verdict;
+    verdict.kind = RequestVerdict::Kind::kFail;
+    verdict.failure = absl::InternalError("no verdict was pending");
+    return verdict;
+  }
+
+  ResponseHeadersVerdict OnResponseHeaders(std::span<const Header> headers,
+                                           const Metadata& metadata, bool end_of_stream) override {
+    return ReceiveResponseHeaders(state_, headers, metadata, end_of_stream);
+  }
+
+  ResponseBodyVerdict OnResponseBody(std::string_view chunk, bool end_of_stream) override {
+    return ReceiveResponseBody(state_, chunk, end_of_stream);
+  }
+
+  void OnStreamEnd(StreamEnd how) override { Complete(state_, how); }
+
+ private:
+  RequestState state_;
+};
+
+}  // namespace
+
+HttpExchangeFactory::HttpExchangeFactory(const Services& services, uint32_t workers)
+    : services_(services) {
+  for (uint32_t w = 0; w < workers; ++w) {
+    const uint64_t seed = services.clock->unix_ns() ^ (services.identifier_key + w);
+    workers_.push_back(std::make_unique<WorkerState>(w, services_, seed));
+  }
+}
+
+HttpExchangeFactory::~HttpExchangeFactory() = default;
+
+std::unique_ptr<Exchange> HttpExchangeFactory::NewExchange(uint32_t worker,
+                                                           std::shared_ptr<Waker>) {
+  return std::make_unique<HttpExchange>(services_, *workers_[worker]);
+}
+
+}  // namespace epp::request

@@ -1,0 +1,72 @@
+// What every request may use: the pool, the current generation, time, metrics, records.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "host/base/arena.h"
+#include "host/base/clock.h"
+#include "host/pool/pool.h"
+#include "host/request/serving.h"
+#include "host/telemetry/decisions.h"
+#include "host/telemetry/epp_metrics.h"
+
+namespace epp::request {
+
+// The operator's choices about requests. Fixed while the process runs.
+struct RequestOptions {
+  uint64_t max_body_bytes = 0;        // 0: no limit
+  bool subset_filter = true;          // honour the proxy's subset hint
+  bool emit_endpoint_scores = false;  // publish scores as dynamic metadata
+  bool echo_headers = false;          // repeat all headers in the mutation, as the reference does
+  bool single_destination = false;    // never send more than the first target
+  bool strip_system_headers = false;  // remove the client's own control headers upstream
+  bool bodyless_unavailable = false;  // 503 instead of 500 when there is no endpoint
+  bool observe_responses = false;     // ask for response bodies although no plugin wants them
+};
+
+struct Services {
+  const Clock* clock = nullptr;
+  pool::Pool* pool = nullptr;
+  ServingSlot* serving = nullptr;
+  telemetry::EppMetrics* metrics = nullptr;
+  telemetry::DecisionRings* decisions = nullptr;
+  RequestOptions options;
+  uint64_t identifier_key = 0;  // keys the hash under which fairness ids are recorded
+};
+
+// A small fast generator, one per worker.
+class Random {
+ public:
+  explicit Random(uint64_t seed) : state_(seed) {}
+  uint64_t Next() {  // splitmix64
+    uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+  }
+
+ private:
+  uint64_t state_;
+};
+
+// One worker's private part.
+struct WorkerState {
+  WorkerState(uint32_t number, const Services& services, uint64_t seed)
+      : worker(number),
+        frames(services.pool),
+        serving(services.serving),
+        random(seed),
+        draft(std::make_unique<telemetry::DecisionRecord>()) {}
+  uint32_t worker;
+  BlockCache blocks;
+  pool::FrameReader frames;
+  ServingReader serving;
+  Random random;
+  // The record being written; a request uses it between its body and its verdict, which is one
+  // call.
+  std::unique_ptr<telemetry::DecisionRecord> draft;
+};
+
+}  // namespace epp::request

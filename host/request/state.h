@@ -1,0 +1,67 @@
+// Everything that one exchange remembers between calls.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "epp/abi.h"
+#include "host/base/arena.h"
+#include "host/request/header_map.h"
+#include "host/request/services.h"
+#include "host/scheduling/cycle.h"
+#include "host/telemetry/decisions.h"
+#include "host/telemetry/epp_metrics.h"
+
+namespace epp::request {
+
+inline constexpr std::string_view kDefaultFlow = "default-flow";
+
+struct RequestState {
+  RequestState(const Services& s, WorkerState& w)
+      : services(s), worker(w), arena(&w.blocks), headers(&arena), response_headers(&arena) {}
+
+  const Services& services;
+  WorkerState& worker;
+  Arena arena;
+  std::shared_ptr<const Serving> serving;
+  scheduling::RequestContext context;
+
+  // Request phase.
+  HeaderMap headers;
+  uint64_t received_ns = 0;
+  std::string_view path;
+  const scheduling::Step<epp_parser>* parser = nullptr;
+  epp_parsed parsed{};
+  std::string_view model;         // as the client named it
+  std::string_view target_model;  // as the model server is asked
+  bool forwarded = false;         // a verdict with a destination was given
+  bool hooks_ran = false;         // pre-request hooks ran, so the end must be told
+  const epp_endpoint* target = nullptr;
+  const telemetry::RequestSeries* series = nullptr;
+  telemetry::DecisionTicket ticket;
+  int64_t predicted_cached_tokens = -1;
+
+  // Response phase.
+  HeaderMap response_headers;
+  bool want_response_body = false;
+  bool sse = false;
+  bool first_chunk_seen = false;
+  bool ended = false;  // the response ended in order
+  int http_status = 0;
+  uint64_t first_byte_ns = 0;
+  uint64_t last_chunk_ns = 0;
+  uint64_t response_bytes = 0;
+  uint64_t events = 0;
+  epp_usage usage{sizeof(epp_usage), 0, -1, -1, -1, -1};
+  std::string rewritten;  // the chunk with the client's model name
+
+  bool streaming() const { return sse || (parsed.flags & EPP_PARSED_STREAM); }
+  bool rewrites_response() const {
+    return !target_model.empty() && !model.empty() && target_model != model;
+  }
+};
+
+}  // namespace epp::request
