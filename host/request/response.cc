@@ -200,7 +200,11 @@ ResponseHeadersVerdict ReceiveResponseHeaders(RequestState& state, std::span<con
                                        &verdict.headers);
   verdict.metadata = std::move(edits.metadata);
   verdict.stream_body = state.streaming() || !state.want_response_body;
-  if (end_of_stream) ReceiveResponseBody(state, "", true);
+  if (end_of_stream) {
+    for (MetadataEntry& entry : ReceiveResponseBody(state, "", true).metadata) {
+      verdict.metadata.push_back(std::move(entry));
+    }
+  }
   return verdict;
 }
 
@@ -230,6 +234,7 @@ ResponseBodyVerdict ReceiveResponseBody(RequestState& state, std::string_view ch
     event.end = end_of_stream ? EPP_END_NATURAL : EPP_END_NONE;
     Edits edits{&state, {}};
     TellBody(state, event, &edits);
+    state.end_told = end_of_stream;
     verdict.metadata = std::move(edits.metadata);
   }
   if (state.rewrites_response() && !chunk.empty() &&
@@ -240,13 +245,13 @@ ResponseBodyVerdict ReceiveResponseBody(RequestState& state, std::string_view ch
 }
 
 void Complete(RequestState& state, StreamEnd how) {
-  if (!state.forwarded || state.series == nullptr) return;
   const uint64_t now = state.services.clock->mono_ns();
   // Without response bodies a stream that ends after the response headers has ended in order.
   const bool natural =
-      state.ended || (!state.want_response_body && state.http_status != 0 &&
-                      (how == StreamEnd::kHalfClosed || how == StreamEnd::kCancelled));
-  if (state.hooks_ran && !(state.ended && state.want_response_body)) {
+      state.forwarded &&
+      (state.ended || (!state.want_response_body && state.http_status != 0 &&
+                       (how == StreamEnd::kHalfClosed || how == StreamEnd::kCancelled)));
+  if (state.hooks_ran && !state.end_told) {
     epp_response_event event = EventFor(state, EPP_CHUNK_LAST, "");
     event.usage = &state.usage;
     event.end = natural ? EPP_END_NATURAL
@@ -255,8 +260,9 @@ void Complete(RequestState& state, StreamEnd how) {
                     : EPP_END_ERROR;
     TellBody(state, event, nullptr);
   }
+  if (!state.forwarded || state.series == nullptr) return;
   if (natural) Account(state, now);
-  if (!state.model.empty()) state.series->running.Sub(1);
+  if (!state.model.empty()) state.series->running.Add(-1);
   AmendRecord(state, natural ? telemetry::Outcome::kOk : telemetry::Outcome::kAborted, now);
 }
 

@@ -49,7 +49,8 @@ struct RequestState {
   bool want_response_body = false;
   bool sse = false;
   bool first_chunk_seen = false;
-  bool ended = false;  // the response ended in order
+  bool ended = false;     // the response ended in order
+  bool end_told = false;  // hooks know of the end
   int http_status = 0;
   uint64_t first_byte_ns = 0;
   uint64_t last_chunk_ns = 0;
