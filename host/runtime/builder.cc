@@ -1,0 +1,431 @@
+// Generation::Build: from a resolved config to instances whose columns are bound.
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "host/base/str_cat.h"
+#include "host/runtime/attribute_graph.h"
+#include "host/runtime/generation.h"
+
+namespace epp::runtime {
+namespace {
+
+using config::Mark;
+using scheduling::BoundPlugin;
+using scheduling::Source;
+
+std::string Quoted(std::string_view name, std::string_view type) {
+  return StrCat("\"", name, "\" (", type, ")");
+}
+
+std::string_view TypeName(int32_t type) {
+  switch (type) {
+    case EPP_T_I64:
+      return "i64";
+    case EPP_T_F64:
+      return "f64";
+    case EPP_T_BOOL:
+      return "bool";
+    case EPP_T_SYMBOL:
+      return "symbol";
+    case EPP_T_SYMBOL_LIST:
+      return "symbol list";
+    case EPP_T_OPAQUE:
+      return "opaque";
+    default:
+      return "unknown";
+  }
+}
+
+}  // namespace
+
+class Generation::Builder {
+ public:
+  Builder(uint64_t number, config::ResolvedConfig config, const Environment& environment,
+          config::Diagnostics& out)
+      : environment_(environment), out_(out), generation_(new Generation) {
+    generation_->pool_ = environment.pool;
+    generation_->config_ = std::move(config);
+    generation_->serving_.number = number;
+  }
+
+  std::unique_ptr<Generation> Build() {
+    for (size_t i = 0; i < specs().size(); ++i) Create(i);
+    if (out_.ok()) AddMissingProducers();
+    if (!out_.ok()) return nullptr;
+    Index();
+    OrderProducers();
+    for (size_t i = 0; i < specs().size(); ++i) Bind(i);
+    WireProfiles();
+    WireHooks();
+    WireParsers();
+    WireSources();
+    FindHostAttributes();
+    if (!out_.ok()) return nullptr;
+    generation_->observer_ = std::make_unique<PluginObserver>(wiring(), environment_.metrics);
+    generation_->serving_.observer = generation_->observer_.get();
+    return std::move(generation_);
+  }
+
+ private:
+  // Where an attribute comes from, once all instances exist.
+  struct Producer {
+    size_t plugin = 0;  // position in specs()
+    bool per_request = false;
+    uint32_t index = 0;  // into frame_columns or produced
+    const Declared* declared = nullptr;
+  };
+
+  std::vector<config::PluginSpec>& specs() { return generation_->config_.plugins; }
+  scheduling::Wiring& wiring() { return generation_->serving_.wiring; }
+
+  void Create(size_t index) {
+    const config::PluginSpec& spec = specs()[index];
+    const bool own = spec.type->library == nullptr ||
+                     (!environment_.own_plugins_dir.empty() &&
+                      spec.type->library->info().path.starts_with(environment_.own_plugins_dir));
+    BoundPlugin& bound = wiring().plugins.emplace_back();
+    bound.index = static_cast<uint32_t>(index);
+    const uint32_t copies = spec.type->type->flags & EPP_TYPE_SERIAL ? environment_.workers : 1;
+    for (uint32_t c = 0; c < copies; ++c) {
+      std::unique_ptr<loader::InstanceHost> host =
+          environment_.host->ForInstance(std::string(spec.type->name()), spec.name, own);
+      absl::StatusOr<std::shared_ptr<loader::Instance>> made =
+          loader::Instance::Create(*spec.type, spec.name, host->table(), spec.params->view());
+      host->EndCreate();
+      if (!made.ok()) {
+        out_.Error(spec.mark, "EPP-CFG-CREATE",
+                   StrCat("plugin ", Quoted(spec.name, spec.type->name()), ": ",
+                          std::string_view(made.status().message().data(),
+                                           made.status().message().size())));
+        declarations_.emplace_back();
+        return;
+      }
+      generation_->hosts_.push_back(std::move(host));
+      if (c == 0) {
+        bound.instance = *made;
+        generation_->instances_.push_back(*made);
+      } else {
+        generation_->extra_.push_back(*made);
+      }
+      if (copies > 1) bound.per_worker.push_back(*made);
+    }
+    declarations_.push_back(DeclarationsOf(*bound.instance, spec.params->view()));
+  }
+
+  // Creates the default producers of required attributes that nothing produces, until none is
+  // missing: a default producer may need another.
+  void AddMissingProducers() {
+    std::set<std::string> made;
+    for (const Declarations& d : declarations_) {
+      for (const Declared& p : d.produces) made.insert(p.FullName());
+    }
+    for (size_t i = 0; i < declarations_.size(); ++i) {
+      // By index: Create appends to what is walked.
+      for (size_t c = 0; c < declarations_[i].consumes.size(); ++c) {
+        const Declared need = declarations_[i].consumes[c];
+        if (IsBuiltin(need) || (need.flags & EPP_ATTR_OPTIONAL) || made.contains(need.FullName())) {
+          continue;
+        }
+        const loader::TypeEntry* type =
+            need.overridden ? nullptr : environment_.catalog->Find(need.producer);
+        if (type == nullptr || !type->Implements(EPP_PRODUCER_ID)) {
+          MissingProducer(i, need);
+          continue;
+        }
+        std::optional<config::PluginSpec> spec = config::DefaultInstance(
+            *type, std::string(type->name()),
+            StrCat("produces ", need.FullName(), " for plugin \"", specs()[i].name, "\""),
+            specs()[i].mark, out_);
+        if (!spec) return;
+        specs().push_back(std::move(*spec));
+        Create(specs().size() - 1);
+        if (!out_.ok()) return;
+        for (const Declared& p : declarations_.back().produces) made.insert(p.FullName());
+        if (!made.contains(need.FullName())) MissingProducer(i, need);
+      }
+    }
+  }
+
+  void MissingProducer(size_t consumer, const Declared& need) {
+    std::string others;
+    for (size_t i = 0; i < declarations_.size(); ++i) {
+      for (const Declared& p : declarations_[i].produces) {
+        if (p.key == need.key)
+          StrAppend(&others, others.empty() ? "" : ", ", "\"", p.producer, "\"");
+      }
+    }
+    const std::string hint = others.empty() ? StrCat("declare a plugin that produces ", need.key)
+                                            : StrCat("plugins that produce it: ", others);
+    out_.Error(
+        specs()[consumer].mark, "EPP-CFG-NO-PRODUCER",
+        StrCat("plugin ", Quoted(specs()[consumer].name, specs()[consumer].type->name()), " needs ",
+               need.FullName(), ": no default producer found for missing data key"),
+        "", hint);
+  }
+
+  // Numbers every produced attribute: per request, or in the frame.
+  void Index() {
+    for (size_t i = 0; i < specs().size(); ++i) {
+      const bool per_request = specs()[i].type->Implements(EPP_PRODUCER_ID);
+      for (const Declared& declared : declarations_[i].produces) {
+        Producer producer{i, per_request, 0, &declared};
+        if (per_request) {
+          producer.index = static_cast<uint32_t>(wiring().produced.size());
+          wiring().produced.push_back(
+              {declared.key, declared.producer, declared.type, declared.scope});
+        } else {
+          const std::optional<uint32_t> column = FrameColumn(i, declared);
+          if (!column) continue;
+          producer.index = *column;
+        }
+        const auto [it, fresh] = producers_.try_emplace(declared.FullName(), producer);
+        if (!fresh && per_request) {
+          out_.Error(specs()[i].mark, "EPP-CFG-TWO-PRODUCERS",
+                     StrCat("plugins \"", specs()[it->second.plugin].name, "\" and \"",
+                            specs()[i].name, "\" both produce ", declared.FullName()));
+        }
+      }
+    }
+  }
+
+  // The number of an attribute among the frame columns that this generation reads.
+  std::optional<uint32_t> FrameColumn(size_t plugin, const Declared& declared) {
+    const absl::StatusOr<pool::AttributeId> id =
+        environment_.pool->attributes().Register(declared.key, declared.producer, declared.type);
+    if (!id.ok()) {
+      out_.Error(
+          specs()[plugin].mark, "EPP-CFG-ATTRIBUTE-TYPE",
+          StrCat("plugin ", Quoted(specs()[plugin].name, specs()[plugin].type->name()), ": ",
+                 std::string_view(id.status().message().data(), id.status().message().size())));
+      return std::nullopt;
+    }
+    auto& columns = wiring().frame_columns;
+    const auto it = std::find(columns.begin(), columns.end(), *id);
+    if (it != columns.end()) return static_cast<uint32_t>(it - columns.begin());
+    columns.push_back(*id);
+    wiring().frame_column_types.push_back(declared.type);
+    return static_cast<uint32_t>(columns.size() - 1);
+  }
+
+  void OrderProducers() {
+    std::vector<size_t> producers;
+    std::map<size_t, size_t> position;  // of a plugin among producers
+    for (size_t i = 0; i < specs().size(); ++i) {
+      if (!specs()[i].type->Implements(EPP_PRODUCER_ID)) continue;
+      position[i] = producers.size();
+      producers.push_back(i);
+    }
+    std::vector<OrderNode> nodes(producers.size());
+    for (size_t p = 0; p < producers.size(); ++p) {
+      for (const Declared& need : declarations_[producers[p]].consumes) {
+        const auto it = producers_.find(need.FullName());
+        if (it == producers_.end() || !it->second.per_request) continue;
+        const size_t before = position[it->second.plugin];
+        if (before == p) continue;
+        (need.flags & EPP_ATTR_OPTIONAL ? nodes[p].optional : nodes[p].required).push_back(before);
+      }
+    }
+    std::vector<size_t> cycle;
+    const std::optional<std::vector<size_t>> order = Order(nodes, &cycle);
+    if (!order) {
+      std::string names;
+      for (const size_t p : cycle) {
+        StrAppend(&names, names.empty() ? "" : " -> ", "\"", specs()[producers[p]].name, "\"");
+      }
+      out_.Error(specs()[producers[cycle.front()]].mark, "EPP-CFG-DATA-CYCLE",
+                 StrCat("data producers depend on each other: ", names));
+      return;
+    }
+    for (const size_t p : *order) {
+      const size_t plugin = producers[p];
+      scheduling::ProducerStep step;
+      step.plugin = &wiring().plugins[plugin];
+      step.table = step.plugin->instance->Get<epp_producer>(EPP_PRODUCER_ID);
+      for (const Declared& need : declarations_[plugin].consumes) {
+        const auto it = producers_.find(need.FullName());
+        if (it != producers_.end() && it->second.per_request && !(need.flags & EPP_ATTR_OPTIONAL)) {
+          step.requires_produced.push_back(it->second.index);
+        }
+      }
+      wiring().producers.push_back(std::move(step));
+    }
+  }
+
+  void Bind(size_t index) {
+    BoundPlugin& bound = wiring().plugins[index];
+    for (const Declared& need : declarations_[index].consumes) {
+      const Source source = SourceOf(index, need);
+      (need.scope == EPP_SCOPE_REQUEST ? bound.request_columns : bound.columns).push_back(source);
+    }
+    if (!specs()[index].type->Implements(EPP_PRODUCER_ID)) return;
+    for (const Declared& made : declarations_[index].produces) {
+      const auto it = producers_.find(made.FullName());
+      (made.scope == EPP_SCOPE_REQUEST ? bound.request_outputs : bound.outputs)
+          .push_back(it->second.index);
+    }
+  }
+
+  Source SourceOf(size_t consumer, const Declared& need) {
+    if (need.producer.empty() && need.key == "metrics-age-ns") return {Source::Kind::kAge, 0};
+    if (IsBuiltin(need)) {
+      const std::optional<uint32_t> column = FrameColumn(consumer, need);
+      return column ? Source{Source::Kind::kFrame, *column} : Source{};
+    }
+    const auto it = producers_.find(need.FullName());
+    if (it == producers_.end()) {
+      // Optional, or its absence was reported.
+      if (need.overridden) {
+        out_.Warning(
+            specs()[consumer].mark, "EPP-CFG-UNMET-OPTIONAL",
+            StrCat("plugin ", Quoted(specs()[consumer].name, specs()[consumer].type->name()),
+                   " would use ", need.FullName(), ", which no plugin produces"));
+      }
+      return {};
+    }
+    const Declared& made = *it->second.declared;
+    if (made.type != need.type || made.scope != need.scope || made.schema != need.schema) {
+      out_.Error(specs()[consumer].mark, "EPP-CFG-ATTRIBUTE-TYPE",
+                 StrCat("plugin ", Quoted(specs()[consumer].name, specs()[consumer].type->name()),
+                        " reads ", need.FullName(), " as ", TypeName(need.type), ", but plugin \"",
+                        specs()[it->second.plugin].name, "\" produces ", TypeName(made.type)));
+      return {};
+    }
+    return {it->second.per_request ? Source::Kind::kProduced : Source::Kind::kFrame,
+            it->second.index};
+  }
+
+  void WireProfiles() {
+    for (const config::ProfileSpec& spec : generation_->config_.profiles) {
+      scheduling::Profile profile;
+      profile.name = spec.name;
+      for (const config::ProfileEntry& entry : spec.entries) {
+        const BoundPlugin* plugin = &wiring().plugins[entry.plugin];
+        const loader::Instance& instance = *plugin->instance;
+        if (const auto* table = instance.Get<epp_filter>(EPP_FILTER_ID)) {
+          profile.filters.push_back({plugin, table});
+        }
+        if (const auto* table = instance.Get<epp_scorer>(EPP_SCORER_ID)) {
+          scheduling::ScorerStep step;
+          step.plugin = plugin;
+          step.table = table;
+          step.weight = entry.weight;
+          profile.scorers.push_back(step);
+        }
+        if (const auto* table = instance.Get<epp_picker>(EPP_PICKER_ID)) {
+          profile.picker = {plugin, table};
+        }
+      }
+      wiring().profiles.push_back(std::move(profile));
+    }
+    for (const scheduling::Profile& profile : wiring().profiles) {
+      wiring().profile_names.push_back({profile.name.data(), profile.name.size()});
+    }
+    const BoundPlugin* handler = &wiring().plugins[generation_->config_.profile_handler];
+    wiring().handler = {handler,
+                        handler->instance->Get<epp_profile_handler>(EPP_PROFILE_HANDLER_ID)};
+    epp_error err{sizeof(epp_error), EPP_OK, {}};
+    const epp_status status =
+        wiring().handler.table->check(handler->instance->self(), wiring().profile_names.data(),
+                                      static_cast<uint32_t>(wiring().profile_names.size()), &err);
+    if (status != EPP_OK) {
+      const config::PluginSpec& spec = specs()[handler->index];
+      out_.Error(spec.mark, "EPP-CFG-HANDLER",
+                 StrCat("plugin ", Quoted(spec.name, spec.type->name()), ": ", err.message));
+    }
+  }
+
+  void WireHooks() {
+    for (const BoundPlugin& plugin : wiring().plugins) {
+      if (const auto* table = plugin.instance->Get<epp_pre_request>(EPP_PRE_REQUEST_ID)) {
+        wiring().pre_request.push_back({&plugin, table});
+      }
+      if (const auto* table = plugin.instance->Get<epp_response>(EPP_RESPONSE_ID)) {
+        wiring().response.push_back({&plugin, table});
+        generation_->serving_.response_wants |= table->wants;
+      }
+    }
+  }
+
+  void WireParsers() {
+    for (const size_t index : generation_->config_.parsers) {
+      const BoundPlugin* plugin = &wiring().plugins[index];
+      wiring().parsers.push_back({plugin, plugin->instance->Get<epp_parser>(EPP_PARSER_ID)});
+    }
+    generation_->serving_.parsers = request::ParserRegistry(wiring().parsers);
+  }
+
+  void WireSources() {
+    for (const config::DataSourceSpec& spec : generation_->config_.sources) {
+      DataSource source;
+      source.instance = wiring().plugins[spec.source].instance;
+      const auto* table = source.instance->Get<epp_source>(EPP_SOURCE_ID);
+      source.plan.struct_size = sizeof(epp_fetch_plan);
+      epp_error err{sizeof(epp_error), EPP_OK, {}};
+      if (table->plan(source.instance->self(), &source.plan, &err) != EPP_OK) {
+        out_.Error(
+            specs()[spec.source].mark, "EPP-CFG-SOURCE",
+            StrCat("plugin ", Quoted(specs()[spec.source].name, specs()[spec.source].type->name()),
+                   ": ", err.message));
+        continue;
+      }
+      for (const size_t index : spec.extractors) AddExtractor(spec, index, source);
+      generation_->sources_.push_back(std::move(source));
+    }
+    if (generation_->config_.discovery) {
+      generation_->discovery_ = wiring().plugins[*generation_->config_.discovery].instance;
+    }
+  }
+
+  void AddExtractor(const config::DataSourceSpec& spec, size_t index, DataSource& source) {
+    Extractor extractor;
+    extractor.instance = wiring().plugins[index].instance;
+    extractor.table = extractor.instance->Get<epp_scraper>(EPP_SCRAPER_ID);
+    const std::string_view payload(source.plan.payload.data, source.plan.payload.size);
+    if (payload != extractor.table->payload) {
+      out_.Error(spec.mark, "EPP-CFG-PAYLOAD",
+                 StrCat("extractor ", Quoted(specs()[index].name, specs()[index].type->name()),
+                        " reads ", extractor.table->payload, ", but source \"",
+                        specs()[spec.source].name, "\" gives ", payload));
+      return;
+    }
+    for (const Declared& made : declarations_[index].produces) {
+      const auto it = producers_.find(made.FullName());
+      extractor.attributes.push_back(wiring().frame_columns[it->second.index]);
+      extractor.types.push_back(made.type);
+    }
+    source.extractors.push_back(std::move(extractor));
+  }
+
+  void FindHostAttributes() {
+    const auto find = [this](const std::string& name) -> std::optional<uint32_t> {
+      const auto it = producers_.find(name);
+      if (it == producers_.end() || !it->second.per_request) return std::nullopt;
+      return it->second.index;
+    };
+    request::Serving& serving = generation_->serving_;
+    serving.tokenized_prompt = find("TokenizedPrompt/token-producer");
+    serving.match_blocks =
+        find("PrefixCacheMatchInfoDataKey.matchBlocks/approx-prefix-cache-producer");
+    serving.match_block_size =
+        find("PrefixCacheMatchInfoDataKey.blockSizeTokens/approx-prefix-cache-producer");
+  }
+
+  const Environment& environment_;
+  config::Diagnostics& out_;
+  std::unique_ptr<Generation> generation_;
+  std::deque<Declarations> declarations_;      // by position in specs(); addresses are stable
+  std::map<std::string, Producer> producers_;  // by full name
+};
+
+std::unique_ptr<Generation> Generation::Build(uint64_t number, config::ResolvedConfig config,
+                                              const Environment& environment,
+                                              config::Diagnostics& out) {
+  return Builder(number, std::move(config), environment, out).Build();
+}
+
+}  // namespace epp::runtime

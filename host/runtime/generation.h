@@ -1,0 +1,84 @@
+// The whole wiring of one accepted config: instances, bound columns, profiles. Immutable once
+// built.
+//
+// Threads: built and destroyed on the config thread; its Serving is read by all workers.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "host/config/endpoint_picker_config.h"
+#include "host/loader/catalog.h"
+#include "host/loader/host_services.h"
+#include "host/pool/pool.h"
+#include "host/request/serving.h"
+#include "host/runtime/plugin_observer.h"
+
+namespace epp::runtime {
+
+// What generations share. Outlives them.
+struct Environment {
+  const loader::Catalog* catalog = nullptr;
+  loader::HostServices* host = nullptr;
+  pool::Pool* pool = nullptr;
+  telemetry::EppMetrics* metrics = nullptr;
+  uint32_t workers = 1;
+  // Libraries below this directory came with the host: their metrics keep their own names.
+  std::string own_plugins_dir;
+};
+
+// A scraper that reads what a source fetched, and where its attributes go.
+struct Extractor {
+  std::shared_ptr<loader::Instance> instance;
+  const epp_scraper* table = nullptr;
+  std::vector<pool::AttributeId> attributes;  // by index into its produces
+  std::vector<int32_t> types;                 // EPP_T_* of each of them
+};
+
+struct DataSource {
+  std::shared_ptr<loader::Instance> instance;
+  epp_fetch_plan plan{};  // strings live as long as the instance
+  std::vector<Extractor> extractors;
+};
+
+class Generation {
+ public:
+  // Creates the instances of a resolved config, adds the producers that they need, binds columns
+  // and orders producers. All errors go to `out`; null when there is any.
+  static std::unique_ptr<Generation> Build(uint64_t number, config::ResolvedConfig config,
+                                           const Environment& environment,
+                                           config::Diagnostics& out);
+  ~Generation();
+  Generation(const Generation&) = delete;
+  Generation& operator=(const Generation&) = delete;
+
+  const request::Serving& serving() const { return serving_; }
+  const config::ResolvedConfig& config() const { return config_; }
+  const std::vector<DataSource>& sources() const { return sources_; }
+  // Instances by order of creation, injected ones included.
+  const std::vector<std::shared_ptr<loader::Instance>>& instances() const { return instances_; }
+  std::shared_ptr<loader::Instance> discovery() const { return discovery_; }
+
+  // Tells plugins of the pool's endpoints, now and from now on. Call before serving.
+  void AttachToPool();
+
+ private:
+  class Builder;
+  Generation() = default;
+
+  pool::Pool* pool_ = nullptr;
+  config::ResolvedConfig config_;
+  // Destroyed last to first; an instance's host goes after it.
+  std::vector<std::unique_ptr<loader::InstanceHost>> hosts_;
+  std::vector<std::shared_ptr<loader::Instance>> instances_;
+  std::vector<std::shared_ptr<loader::Instance>> extra_;  // further ones of serial types
+  std::vector<std::shared_ptr<pool::PoolListener>> listeners_;
+  std::vector<DataSource> sources_;
+  std::shared_ptr<loader::Instance> discovery_;
+  request::Serving serving_;
+  std::unique_ptr<PluginObserver> observer_;
+};
+
+}  // namespace epp::runtime
