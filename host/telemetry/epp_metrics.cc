@@ -356,7 +356,7 @@ const RequestSeries& EppMetrics::Shared(std::string_view model, std::string_view
                                             fairness_.Admit(fairness), priority};
   std::string key;
   JoinKey(labels, &key);
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   if (const auto it = series_.find(key); it != series_.end()) return *it->second;
   if (series_.size() >= kMaxRequestSeries) {
     labels.fill(LabelCap::kOther);
@@ -392,7 +392,7 @@ void EppMetrics::RequestError(const RequestSeries& series, ErrorCode code) {
     const auto& l = series.labels;
     const Aliased<Counter> made = {families_->error.now.With({l[0], l[1], l[2], l[3], name}),
                                    families_->error.old.With({l[0], l[1], name})};
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     counter = slot.load(std::memory_order_acquire);
     if (counter == nullptr) {
       counter = &errors_.emplace_back(made);
@@ -484,7 +484,7 @@ std::unique_ptr<Registry::Callback> EppMetrics::PerEndpointQueue(
 
 void EppMetrics::SetConfigInfo(std::string_view digest, uint64_t generation_number) {
   const std::string number = std::to_string(generation_number);
-  absl::MutexLock lock(&config_mu_);
+  MutexLock lock(&config_mu_);
   if (!config_info_.empty()) families_->config_info.Remove({config_info_[0], config_info_[1]});
   config_info_ = {std::string(digest), number};
   families_->config_info.With({digest, number}).Set(1);

@@ -18,7 +18,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
-#include "absl/synchronization/mutex.h"
+#include "host/base/mutex.h"
 #include "host/telemetry/label_cap.h"
 #include "host/telemetry/metrics.h"
 
@@ -180,10 +180,10 @@ class EppMetrics {
   LabelCap fairness_;
   std::unique_ptr<Families> families_;
   std::unique_ptr<WorkerCache[]> caches_;  // one a worker
-  absl::Mutex mu_;
+  Mutex mu_;
   absl::flat_hash_map<std::string, std::unique_ptr<RequestSeries>> series_ ABSL_GUARDED_BY(mu_);
   std::deque<Aliased<Counter>> errors_ ABSL_GUARDED_BY(mu_);
-  absl::Mutex config_mu_;
+  Mutex config_mu_;
   std::vector<std::string> config_info_ ABSL_GUARDED_BY(config_mu_);
   std::vector<std::unique_ptr<Registry::Callback>> callbacks_;
 };

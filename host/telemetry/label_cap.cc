@@ -5,12 +5,7 @@ namespace epp::telemetry {
 std::string_view LabelCap::Admit(std::string_view value) {
   if (value.empty()) return value;
   const absl::string_view key(value.data(), value.size());
-  {
-    absl::ReaderMutexLock lock(&mu_);
-    if (admitted_.contains(key) || pinned_.contains(key)) return value;
-    if (admitted_.size() >= max_) return kOther;
-  }
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   if (admitted_.contains(key) || pinned_.contains(key)) return value;
   if (admitted_.size() >= max_) return kOther;
   admitted_.emplace(key);
@@ -18,12 +13,12 @@ std::string_view LabelCap::Admit(std::string_view value) {
 }
 
 void LabelCap::Pin(std::string_view value) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   pinned_.emplace(value);
 }
 
 size_t LabelCap::admitted() const {
-  absl::ReaderMutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   return admitted_.size();
 }
 

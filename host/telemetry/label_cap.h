@@ -7,13 +7,13 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_set.h"
-#include "absl/synchronization/mutex.h"
+#include "host/base/mutex.h"
 
 namespace epp::telemetry {
 
 // First come, first admitted, for the life of the process; later values read as "other". The empty
 // value and pinned values pass and do not count.
-// Threads: any. Cost: one hash look-up under a reader lock; resolve label sets once.
+// Threads: any. Cost: one hash look-up under a lock; resolve label sets once.
 class LabelCap {
  public:
   static constexpr size_t kDefaultMax = 1000;
@@ -29,7 +29,7 @@ class LabelCap {
 
  private:
   const size_t max_;
-  mutable absl::Mutex mu_;
+  mutable Mutex mu_;
   absl::flat_hash_set<std::string> admitted_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_set<std::string> pinned_ ABSL_GUARDED_BY(mu_);
 };

@@ -100,6 +100,7 @@ struct Levels {
 };
 
 struct LevelStore {
+  LevelStore() { all.push_back(now.load()); }
   std::mutex mu;
   std::atomic<const Levels*> now{new Levels};
   std::vector<const Levels*> all;  // keeps old sets reachable

@@ -51,7 +51,7 @@ CellStore::Cell* CellStore::MakeChunk(int slot, uint32_t chunk) {
 }
 
 uint32_t CellAllocator::Take(uint32_t cells) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   if (auto& spare = spare_[cells]; !spare.empty()) {
     const uint32_t first = spare.back();
     spare.pop_back();
@@ -72,7 +72,7 @@ void CellAllocator::Give(uint32_t first, uint32_t cells) {
     CellStore::Cell* cell = store_->At(slot, first);
     for (uint32_t i = 0; i < cells; ++i) cell[i].store(0, std::memory_order_relaxed);
   }
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   spare_[cells].push_back(first);
 }
 
@@ -101,7 +101,7 @@ uint32_t Family::Resolve(const LabelValues& given) {
     if (given.size() == values.size()) values[i] = utf8::Sanitise(given[i]);
     key.append(values[i]).push_back(kSeparator);
   }
-  absl::MutexLock lock(&mu);
+  MutexLock lock(&mu);
   if (const auto it = series.find(key); it != series.end()) return it->second.cell;
   if (series.size() >= spec.max_series && !values.empty()) {
     key.clear();
@@ -118,7 +118,7 @@ uint32_t Family::Resolve(const LabelValues& given) {
 
 template <typename Match>
 size_t Family::RemoveIf(Match match) {
-  absl::MutexLock lock(&mu);
+  MutexLock lock(&mu);
   size_t removed = 0;
   for (auto it = series.begin(); it != series.end();) {
     if (!match(it->second)) {
@@ -144,11 +144,11 @@ struct Registry::Impl {
 
   internal::CellStore cells;
   internal::CellAllocator allocator;
-  absl::Mutex mu;
+  Mutex mu;
   std::map<std::string, std::unique_ptr<Family>, std::less<>> families ABSL_GUARDED_BY(mu);
 
   // Held while callbacks run, so that dropping one waits; never taken by updates or With.
-  absl::Mutex callback_mu;
+  Mutex callback_mu;
   uint64_t next_callback ABSL_GUARDED_BY(callback_mu) = 1;
   struct CallbackState {
     Family* family;
@@ -207,7 +207,7 @@ absl::Status CheckSpec(Type type, const FamilySpec& spec) {
 
 absl::StatusOr<Family*> Registry::Impl::Find(Type type, const FamilySpec& spec) {
   if (absl::Status status = CheckSpec(type, spec); !status.ok()) return status;
-  absl::MutexLock lock(&mu);
+  MutexLock lock(&mu);
   std::unique_ptr<Family>& family = families[spec.name];
   if (family == nullptr) family = std::make_unique<Family>(type, spec, &allocator);
   if (family->type != type || family->spec.labels != spec.labels ||
@@ -222,7 +222,7 @@ absl::StatusOr<std::unique_ptr<Registry::Callback>> Registry::Impl::AddCallback(
     Registry* registry, Type type, const FamilySpec& spec, std::function<void(const Emit&)> fn) {
   auto family = Find(type, spec);
   if (!family.ok()) return family.status();
-  absl::MutexLock lock(&callback_mu);
+  MutexLock lock(&callback_mu);
   std::erase_if(callbacks, [&](const auto& entry) { return entry.second.family == *family; });
   const uint64_t id = next_callback++;
   callbacks.emplace(id, CallbackState{*family, std::move(fn)});
@@ -232,7 +232,7 @@ absl::StatusOr<std::unique_ptr<Registry::Callback>> Registry::Impl::AddCallback(
 Snapshot Registry::Impl::Take(const Family& family) {
   Snapshot out{family.spec.name,   family.spec.help,    family.type,
                family.spec.labels, family.spec.buckets, {}};
-  absl::MutexLock lock(&family.mu);
+  MutexLock lock(&family.mu);
   out.rows.reserve(family.series.size());
   for (const auto& [key, series] : family.series) {
     Snapshot::Row row;
@@ -305,14 +305,14 @@ absl::StatusOr<std::unique_ptr<Registry::Callback>> Registry::CounterCallback(
 }
 
 Registry::Callback::~Callback() {
-  absl::MutexLock lock(&registry_->impl_->callback_mu);
+  MutexLock lock(&registry_->impl_->callback_mu);
   registry_->impl_->callbacks.erase(id_);
 }
 
 std::string Registry::Text() const {
   std::map<std::string, Snapshot> out;
   {
-    absl::MutexLock lock(&impl_->callback_mu);
+    MutexLock lock(&impl_->callback_mu);
     for (const auto& [id, callback] : impl_->callbacks) {
       const Family& family = *callback.family;
       std::map<std::vector<std::string>, double> samples;
@@ -333,7 +333,7 @@ std::string Registry::Text() const {
   }
   std::vector<const Family*> plain;
   {
-    absl::MutexLock lock(&impl_->mu);
+    MutexLock lock(&impl_->mu);
     for (const auto& [name, family] : impl_->families) plain.push_back(family.get());
   }
   for (const Family* family : plain) {
@@ -371,7 +371,7 @@ uint64_t FamilyBase::epoch() const {
 
 size_t FamilyBase::series() const {
   if (family_ == nullptr) return 0;
-  absl::MutexLock lock(&family_->mu);
+  MutexLock lock(&family_->mu);
   return family_->series.size();
 }
 

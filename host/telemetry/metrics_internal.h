@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/synchronization/mutex.h"
+#include "host/base/mutex.h"
 #include "host/telemetry/metrics.h"
 
 namespace epp::telemetry::internal {
@@ -26,7 +26,7 @@ class CellAllocator {
 
  private:
   CellStore* const store_;
-  absl::Mutex mu_;
+  Mutex mu_;
   uint32_t next_ ABSL_GUARDED_BY(mu_) = 0;
   absl::flat_hash_map<uint32_t, std::vector<uint32_t>> spare_ ABSL_GUARDED_BY(mu_);
 };
@@ -51,7 +51,7 @@ struct Family {
   const FamilySpec spec;
   CellAllocator* const allocator;
   std::atomic<uint64_t> epoch{0};
-  mutable absl::Mutex mu;
+  mutable Mutex mu;
   // Ordered by the joined values, so that the exposition is stable.
   std::map<std::string, Series, std::less<>> series ABSL_GUARDED_BY(mu);
 };
