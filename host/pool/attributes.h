@@ -24,7 +24,8 @@ struct AttributeInfo {
 class AttributeRegistry {
  public:
   // The number of key/producer, registered when new. InvalidArgument when it is known with another
-  // type. A key "label/NAME" is filled from the endpoints' labels by the pool itself.
+  // type, or when the type cannot be a column of the pool (opaque). A key "label/NAME" is filled
+  // from the endpoints' labels by the pool itself.
   absl::StatusOr<AttributeId> Register(std::string_view key, std::string_view producer,
                                        int32_t type);
   AttributeInfo info(AttributeId id) const;

@@ -1,10 +1,12 @@
 // An immutable snapshot of the pool: endpoints as rows, their attributes as columns.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "epp/abi.h"
@@ -47,9 +49,9 @@ class Frame {
  public:
   uint64_t number() const { return number_; }
   uint64_t created_ns() const { return created_ns_; }  // monotonic
-  size_t size() const { return abi_.size(); }
-  std::span<const epp_endpoint* const> endpoints() const { return abi_; }
-  std::span<const uint32_t> slots() const { return slots_; }
+  size_t size() const { return members_->abi.size(); }
+  std::span<const epp_endpoint* const> endpoints() const { return members_->abi; }
+  std::span<const uint32_t> slots() const { return members_->slots; }
   // Monotonic time of each endpoint's last good scrape; 0 when never.
   std::span<const uint64_t> sampled_ns() const { return sampled_ns_; }
   std::span<const EndpointState> states() const { return states_; }
@@ -58,20 +60,26 @@ class Frame {
   // Row of an endpoint by id, or size().
   size_t RowOf(uint64_t endpoint_id) const;
   // Owners of the endpoints, for who must keep one longer than the frame.
-  std::span<const std::shared_ptr<const Endpoint>> owners() const { return owners_; }
+  std::span<const std::shared_ptr<const Endpoint>> owners() const { return members_->owners; }
 
  private:
   friend class Pool;
+  // The rows without their values; shared by consecutive frames of the same endpoints.
+  struct Members {
+    std::vector<std::shared_ptr<const Endpoint>> owners;
+    std::vector<const epp_endpoint*> abi;
+    std::vector<uint32_t> slots;
+    std::vector<std::pair<uint64_t, uint32_t>> rows_by_id;  // sorted
+    std::vector<std::shared_ptr<const void>> presences;     // tell the pool when the last one goes
+  };
   Frame() = default;
   uint64_t number_ = 0;
   uint64_t created_ns_ = 0;
-  std::vector<std::shared_ptr<const Endpoint>> owners_;
-  std::vector<const epp_endpoint*> abi_;
-  std::vector<uint32_t> slots_;
+  std::shared_ptr<const Members> members_;
   std::vector<uint64_t> sampled_ns_;
   std::vector<EndpointState> states_;
-  std::vector<epp_column> columns_;  // by AttributeId; views into the blocks below
-  std::vector<std::unique_ptr<std::byte[]>> blocks_;
+  std::vector<epp_column> columns_;  // by AttributeId; views into the block below
+  std::unique_ptr<std::byte[]> block_;
 };
 
 }  // namespace epp::pool

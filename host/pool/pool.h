@@ -1,7 +1,8 @@
 // All endpoints and their latest attributes; the only writer of frames.
 //
-// Threads: Upsert, Remove and the Sink belong to the data thread or are serialised by the pool's
-// own mutex; readers never take it, they go through FrameReader.
+// Threads: any for all members. Writers are serialised by the pool's own mutex; readers never take
+// it, they go through FrameReader. A thread of the pool publishes: at most one frame in
+// publish_interval_ns, when something changed or an endpoint's sample grew stale.
 #pragma once
 
 #include <atomic>
@@ -19,8 +20,10 @@
 
 namespace epp::pool {
 
-// Told of changes, under no lock, in order: upserted before the first frame that has the endpoint,
-// removed after the last frame that had it was released.
+// Told of changes, under no lock, one call at a time and in order: upserted before the first frame
+// that has the endpoint (again when its fields changed), removed after the last frame that had it
+// was released. Both come from whoever publishes: the pool's thread, or a caller of Publish.
+// A call may use the pool; Publish then only asks for another round.
 class PoolListener {
  public:
   virtual ~PoolListener() = default;
@@ -41,7 +44,7 @@ class Pool {
  public:
   struct Options {
     uint64_t publish_interval_ns = 5'000'000;  // at most one frame in this time
-    uint64_t stale_after_ns = 2'000'000'000;
+    uint64_t stale_after_ns = 2'000'000'000;   // a sample older than this is stale
   };
   Pool(std::shared_ptr<AttributeRegistry> attributes, std::shared_ptr<Interner> interner,
        const Clock* clock, Options options);
@@ -59,12 +62,14 @@ class Pool {
   void Update(uint64_t endpoint_id, std::span<const AttributeValue> values, bool good);
   void SetUnreachable(uint64_t endpoint_id);
 
-  // Publishes now if anything changed, whatever the interval; tests and start-up.
+  // Publishes now if anything changed (a newly registered attribute counts), whatever the interval,
+  // and tells listeners what is due; tests and start-up.
   void Publish();
   // The current frame; never null.
   std::shared_ptr<const Frame> current() const;
 
-  // The listener is first told of all present endpoints. Removal waits for a running call.
+  // The listener is first told of all endpoints that are present or still in some frame. Removal
+  // waits for a running call, unless it is that call which removes.
   void AddListener(std::shared_ptr<PoolListener> listener);
   void RemoveListener(const PoolListener* listener);
 
@@ -85,8 +90,11 @@ class Pool {
 class FrameReader {
  public:
   explicit FrameReader(const Pool* pool) : pool_(pool) {}
-  // Valid until the next call; copy the shared_ptr to keep it longer.
+  // Valid until the next call; copy the shared_ptr to keep it longer. Keeps the frame, and with it
+  // removed endpoints and their slots, alive until the next call or Release.
   const std::shared_ptr<const Frame>& Get();
+  // For a worker that goes idle.
+  void Release();
 
  private:
   const Pool* pool_;
