@@ -1,0 +1,84 @@
+// prefix-cache-scorer: prefers endpoints that already hold the prompt's prefix.
+//
+//   ratio  = match / total
+//   length = min(1, match * block size / matchLengthScaleTokens)^2
+//   score  = w * length + (1 - w) * ratio          w = matchLengthWeight
+//
+// No match information, or a prompt without blocks: 0.
+#include "epp/plugin.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace {
+
+constexpr const char* kProducerParam = "prefixMatchInfoProducerName";
+
+class PrefixCacheScorer {
+ public:
+  static constexpr const char* kName = "prefix-cache-scorer";
+  static constexpr const char* kDoc =
+      "Scores endpoints by how much of the prompt's prefix their cache is believed to hold.";
+  static constexpr uint32_t kCategory = EPP_CATEGORY_AFFINITY;
+  static constexpr std::array kParams{
+      epp::Plugin(kProducerParam, nullptr, "Producer of the match information."),
+      epp::Float("matchLengthWeight", 0, 0, 1,
+                 "Weight of the absolute match length; the matched share has the rest."),
+      epp::Int("matchLengthScaleTokens", 8192, -0x1p63, 0x1p63,
+               "Matched tokens at which the length term reaches 1; above 0 if it has weight.")};
+  static constexpr std::array kConsumes{
+      epp::Needs(epp::attr::kPrefixMatchBlocks).From(kProducerParam),
+      epp::Needs(epp::attr::kPrefixTotalBlocks).From(kProducerParam),
+      epp::Needs(epp::attr::kPrefixBlockSize).From(kProducerParam)};
+
+  static epp::Result<PrefixCacheScorer> Create(const epp::Context& ctx) {
+    const double weight = ctx.f64(1);
+    const int64_t scale = ctx.i64(2);
+    if (weight > 0 && scale <= 0) {
+      return epp::Status::Invalid("matchLengthScaleTokens: got " + std::to_string(scale) +
+                                  ", want more than 0 because matchLengthWeight is above 0");
+    }
+    return PrefixCacheScorer(ctx.host(), weight, static_cast<double>(scale));
+  }
+
+  epp::Status Score(const epp::Call& call, const epp::Candidates& in, std::span<double> out) const {
+    const auto match = in.column<int64_t>(0);
+    const auto total_blocks = call.column<int64_t>(0);
+    const double total =
+        total_blocks.has(0) ? static_cast<double>(std::max<int64_t>(total_blocks[0], 0)) : 0;
+    const double block_size = static_cast<double>(call.column<int64_t>(1)[0]);
+    size_t unknown = 0;
+    for (size_t i = 0; i < out.size(); ++i) {
+      const bool known = match.has(i) && total > 0;
+      unknown += !known;
+      out[i] = known ? Rate(static_cast<double>(match[i]), total, block_size) : 0.0;
+    }
+    if (unknown > 0 && host_.LogEnabled(EPP_LOG_DEBUG)) {
+      host_.Log(EPP_LOG_DEBUG,
+                "no prefix match information for " + std::to_string(unknown) + " endpoints");
+    }
+    return {};
+  }
+
+ private:
+  PrefixCacheScorer(epp::Host host, double weight, double scale)
+      : host_(host), weight_(weight), scale_(scale) {}
+
+  double Rate(double match, double total, double block_size) const {
+    const double ratio = match / total;
+    if (weight_ <= 0) return ratio;
+    const double length = std::min(1.0, match * block_size / scale_);
+    return weight_ * length * length + (1.0 - weight_) * ratio;
+  }
+
+  epp::Host host_;
+  double weight_;  // [0, 1]
+  double scale_;   // tokens; above 0 when weight_ is
+};
+
+}  // namespace
+
+EPP_LIBRARY("prefix-cache-scorer", "0.1.0", PrefixCacheScorer)
