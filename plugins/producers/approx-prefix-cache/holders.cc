@@ -9,9 +9,10 @@
 namespace epp::approx {
 namespace {
 
-// A list becomes a bitmap when it has this many holders and at least one a word of the bitmap;
-// it goes back below half of that, so that a holder that comes and goes does not convert.
+// A list becomes a bitmap when it has this many holders and at least one a word of the bitmap. It
+// goes back below three quarters of that, so that one that comes and goes does not convert.
 constexpr uint32_t kMinBitsHolders = 16;
+constexpr uint32_t ThreeQuarters(uint32_t n) { return n - n / 4; }
 
 constexpr uint32_t WordsFor(uint32_t slot) { return slot / 64 + 1; }
 
@@ -222,7 +223,7 @@ bool Holders::Remove(uint32_t slot) {
       Bits* const b = bits();
       if (!b->Has(slot)) return false;
       b->Erase(slot);
-      if (b->count < kMinBitsHolders / 2 || b->count < b->words / 2) {
+      if (b->count < ThreeQuarters(std::max(kMinBitsHolders, b->words))) {
         BitsToList();
       } else if (b->count * 2 <= b->capacity) {
         SetBits(Bits::Resize(b, b->words, b->count));

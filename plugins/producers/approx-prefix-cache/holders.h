@@ -8,7 +8,7 @@
 //   bits     pointer to a bitmap over slots, with the nodes in slot order; ranks per 64 slots make
 //            a lookup independent of the number of holders
 //
-// Cost:     one holder 0 bytes, else at most 24 bytes a holder, counting the allocator's share.
+// Cost:     one holder 0 bytes, else at most 24 bytes a holder and 16 bytes.
 // Threads:  none; the owner locks.
 // Lifetime: a word owns its memory. It is trivially movable by copy; call Clear to give it up.
 #pragma once

@@ -24,8 +24,9 @@ struct PrefixMatch {
 };
 
 inline int64_t TokensOf(int64_t blocks, int64_t block_tokens) {
-  const double tokens = static_cast<double>(std::max<int64_t>(blocks, 0)) *
-                        static_cast<double>(std::max<int64_t>(block_tokens, 0));
+  blocks = std::max<int64_t>(blocks, 0);
+  block_tokens = std::max<int64_t>(block_tokens, 0);
+  const double tokens = static_cast<double>(blocks) * static_cast<double>(block_tokens);
   return tokens < static_cast<double>(kMaxTokens) ? blocks * block_tokens : kMaxTokens;
 }
 

@@ -47,7 +47,7 @@ Gauges::Entry* Gauges::Add(std::string_view endpoint, std::string_view fairness_
   Entry* entry = Find(group, endpoint, fairness_id, priority);
   if (entry == nullptr) entry = Find(group, endpoint, kOther, priority);
   if (entry == nullptr) return nullptr;
-  ++entry->holders;
+  if (entry->holders++ == 0) --group.idle;
   entry->load.requests += load.requests;
   entry->load.tokens += load.tokens;
   Publish(*entry);
@@ -60,7 +60,7 @@ void Gauges::Subtract(Entry* entry, Load load, bool last) {
   entry->load.requests -= load.requests;
   entry->load.tokens -= load.tokens;
   Publish(*entry);
-  if (last) --entry->holders;
+  if (last && --entry->holders == 0) ++entry->group->idle;
 }
 
 // Needs the group's lock. Makes the entry when there is room for it.
@@ -69,13 +69,16 @@ Gauges::Entry* Gauges::Find(Group& group, std::string_view endpoint, std::string
   std::string key = KeyOf(endpoint, fairness_id, priority);
   const auto found = group.entries.find(key);
   if (found != group.entries.end()) return &found->second;
-  if (group.entries.size() >= max_per_group_) {
-    std::erase_if(group.entries, [](const auto& e) { return e.second.holders == 0; });
-  }
   // The last quarter is kept for "other".
   const size_t limit = fairness_id == kOther ? max_per_group_ : max_per_group_ / 4 * 3 + 1;
-  if (group.entries.size() >= limit) return nullptr;
+  if (group.entries.size() >= limit) {
+    // A sweep looks at every entry, so it must be worth it.
+    if (group.idle * 8 < group.entries.size()) return nullptr;
+    std::erase_if(group.entries, [](const auto& e) { return e.second.holders == 0; });
+    group.idle = 0;
+  }
   Entry& made = group.entries[std::move(key)];
+  ++group.idle;
   made.group = &group;
   made.requests = SeriesOf(requests_, endpoint, fairness_id, priority);
   made.tokens = SeriesOf(tokens_, endpoint, fairness_id, priority);

@@ -1,7 +1,7 @@
 // The gauges of requests and tokens in flight, by endpoint, fairness id and priority.
 //
 // Fairness ids come from clients, so the number of series is bounded: when it is reached, series
-// that show 0 make room, and if there are none the fairness id becomes "other", and at last the
+// that show 0 make room, and if there are too few the fairness id becomes "other", and at last the
 // request is left out.
 //
 // Threads: everything from anywhere; a request locks one of 16 groups for a hash lookup.
@@ -40,6 +40,7 @@ class Gauges {
   struct Group {
     std::mutex mu;
     std::unordered_map<std::string, Entry> entries;  // by the labels, joined
+    size_t idle = 0;                                 // entries that no request holds
   };
 
   Entry* Find(Group& group, std::string_view endpoint, std::string_view fairness_id,
