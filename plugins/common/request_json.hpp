@@ -38,7 +38,8 @@ class ParserPool {
     if (parser.capacity() < body_bytes) {
       // A power of two, so that slowly growing bodies do not allocate every time. When this fails,
       // iterate() tries again and reports it.
-      (void)parser.allocate(std::bit_ceil(std::max<size_t>(body_bytes, 4096)));
+      const auto error = parser.allocate(std::bit_ceil(std::max<size_t>(body_bytes, 4096)));
+      static_cast<void>(error);
     }
     return parser;
   }
@@ -318,7 +319,10 @@ class RequestBody {
       });
       if (!ok) return false;
     }
-    if (!document.at_end()) return Refuse("text after the value");
+    const char* rest = nullptr;
+    if (document.current_location().get(rest) == simdjson::SUCCESS) {
+      return Refuse("text after the value", rest);
+    }
     out_.max_output_tokens = limits[0] != kNoLimit ? limits[0] : limits[1];
     out_.flags |= EPP_PARSED_CAN_REWRITE;
     return true;
