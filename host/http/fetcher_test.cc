@@ -7,6 +7,7 @@
 #include <string>
 
 #include "host/base/clock.h"
+#include "host/http/server.h"
 #include "host/http/test_support.h"
 
 namespace epp::http {
@@ -277,6 +278,45 @@ TEST(FetcherTest, ManyTargetsAndAnAbruptEnd) {
     for (auto id : ids) fetcher.Fetch(id, 8 * kSecond, 100, count);
   }
   EXPECT_EQ(answered + cancelled, 100) << "every callback ran once";
+}
+
+TEST(FetcherTest, Tls) {
+  const test::Certificate certificate = test::MakeCertificate();
+  ServerOptions options;
+  options.listen = {
+      {.tcp = "127.0.0.1:0",
+       .tls = TlsServerOptions{.cert_pem = certificate.cert_pem, .key_pem = certificate.key_pem}}};
+  Router router;
+  const std::string body(100'000, 'x');
+  router.Handle("GET", "/metrics", [&](Request, Responder r) {
+    r.Send({.content_type = "text/plain", .body = body});
+  });
+  auto server = Server::Start(options, std::move(router));
+  ASSERT_TRUE(server.ok()) << server.status();
+  const uint16_t port = (*server)->port(0);
+  Fetcher fetcher;
+  const auto trusting = *TlsClient::Create({.verify = true, .ca_pem = certificate.cert_pem});
+  const auto strict =
+      *TlsClient::Create({.verify = true, .ca_pem = test::MakeCertificate().cert_pem});
+  const auto lax = *TlsClient::Create({.verify = false, .ca_pem = ""});
+  const auto id = fetcher.Add({.host = "127.0.0.1", .port = port, .tls = trusting});
+  for (int i = 0; i < 3; ++i) {
+    const Got got = Fetch(fetcher, id);
+    EXPECT_EQ(got.error, FetchError::kNone) << got.detail;
+    EXPECT_EQ(got.body, body);
+  }
+  EXPECT_EQ(fetcher.stats().connects, 1u);
+  EXPECT_EQ(Fetch(fetcher, fetcher.Add({.host = "127.0.0.1", .port = port, .tls = lax})).body,
+            body);
+  const Got refused =
+      Fetch(fetcher, fetcher.Add({.host = "127.0.0.1", .port = port, .tls = strict}));
+  EXPECT_EQ(refused.error, FetchError::kTls);
+  const Got misnamed = Fetch(
+      fetcher,
+      fetcher.Add(
+          {.host = "127.0.0.1", .port = port, .tls = trusting, .server_name = "other.example"}));
+  EXPECT_EQ(misnamed.error, FetchError::kTls);
+  EXPECT_THAT(misnamed.detail, HasSubstr("ostname mismatch"));
 }
 
 TEST(TlsClientTest, RefusesBadPem) {

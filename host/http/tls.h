@@ -13,7 +13,7 @@ namespace epp::http {
 
 struct TlsClientOptions {
   bool verify = true;         // chain and host name
-  std::string ca_pem;         // empty: the system's store
+  std::string ca_pem = {};    // empty: the system's store
   std::string cert_pem = {};  // client certificate chain; empty: none
   std::string key_pem = {};
 };
