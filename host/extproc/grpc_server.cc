@@ -60,6 +60,7 @@ class GrpcServer::Impl {
   ExtProcService service_;
   ExtProcHealthService health_;
   std::unique_ptr<CertificateStore> certificates_;
+  std::shared_ptr<grpc::ServerCredentials> credentials_;  // asked by gRPC for the certificate
   ProcessContext context_{&service_, nullptr, nullptr, kDefaultReceiveBytes, false};
   std::vector<std::unique_ptr<Worker>> workers_;  // their queues outlive the server
   std::unique_ptr<grpc::Server> server_;
@@ -75,6 +76,7 @@ class GrpcServer::Impl {
 absl::Status GrpcServer::Impl::Start(const ServerOptions& options) {
   auto credentials = MakeCredentials(options.tls, options.log_error, &certificates_);
   if (!credentials.ok()) return credentials.status();
+  credentials_ = *std::move(credentials);
   if (options.max_receive_bytes != 0) context_.max_receive_bytes = options.max_receive_bytes;
   context_.mode_override = options.mode_override;
   context_.observer = options.observer;
@@ -85,7 +87,7 @@ absl::Status GrpcServer::Impl::Start(const ServerOptions& options) {
   builder.SetMaxReceiveMessageSize(
       ToInt(std::min(context_.max_receive_bytes, uint64_t{1} << 40) + kReceiveHeadroomBytes));
   if (options.max_send_bytes != 0) builder.SetMaxSendMessageSize(ToInt(options.max_send_bytes));
-  builder.AddListeningPort(absl::StrCat(options.address, ":", options.port), *credentials, &port_);
+  builder.AddListeningPort(absl::StrCat(options.address, ":", options.port), credentials_, &port_);
   builder.RegisterService(&service_);
   if (options.health_checking) builder.RegisterService(&health_);
   const uint32_t count =

@@ -15,9 +15,10 @@ struct TlsOptions {
   std::string cert_path{};
   bool reload = false;  // watch cert_path, and use a changed pair for new connections
   // "", or VersionTLS10 to VersionTLS13. gRPC speaks nothing below 1.2, so the lower two mean 1.2.
+  // This and the suites are process-wide and set by the first server: gRPC takes them from the
+  // environment, once.
   std::string min_version{};
-  // Names as Go writes them, for TLS 1.2; empty: the library's choice. Process-wide, because gRPC
-  // takes them from the environment.
+  // Names as Go writes them, for TLS 1.2; empty: the library's choice.
   std::vector<std::string> cipher_suites{};
 };
 

@@ -11,13 +11,12 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
-// gRPC's public API cannot set the lowest TLS version of credentials whose certificate is fetched
-// anew; the method that does, grpc_ssl_server_credentials::set_min_tls_version, is in the archive.
-void SetMinTlsVersion(grpc_server_credentials* self, grpc_tls_version version) __asm__(
-    "_ZN27grpc_ssl_server_credentials19set_min_tls_versionE16grpc_tls_version");
-
 namespace epp::extproc {
 namespace {
+
+// gRPC cannot be told a lowest version for certificates that change. With this list no handshake of
+// TLS 1.2 finds a suite, because a pre-shared key is never set; TLS 1.3 has suites of its own.
+constexpr const char* kNoTls12Suite = "PSK-AES256-GCM-SHA384";
 
 struct Suite {
   std::string_view go;
@@ -75,13 +74,11 @@ struct Fetcher {
 
 class FetchingCredentials final : public grpc::ServerCredentials {
  public:
-  FetchingCredentials(const CertificateStore* store, grpc_tls_version min_version)
+  explicit FetchingCredentials(const CertificateStore* store)
       : fetcher_{store},
         credentials_(grpc_ssl_server_credentials_create_with_options(
             grpc_ssl_server_credentials_create_options_using_config_fetcher(
-                GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE, Fetcher::Fetch, &fetcher_))) {
-    SetMinTlsVersion(credentials_, min_version);
-  }
+                GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE, Fetcher::Fetch, &fetcher_))) {}
   ~FetchingCredentials() override { grpc_server_credentials_release(credentials_); }
 
   void SetAuthMetadataProcessor(const std::shared_ptr<grpc::AuthMetadataProcessor>&) override {}
@@ -145,8 +142,9 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(
       return status;
     }
   }
-  if (!ciphers->empty()) setenv("GRPC_SSL_CIPHER_SUITES", ciphers->c_str(), /*overwrite=*/1);
-  return std::make_shared<FetchingCredentials>(store->get(), *is_13 ? TLS1_3 : TLS1_2);
+  const char* suites = *is_13 ? kNoTls12Suite : ciphers->c_str();
+  if (*suites != '\0') setenv("GRPC_SSL_CIPHER_SUITES", suites, /*overwrite=*/1);
+  return std::make_shared<FetchingCredentials>(store->get());
 }
 
 }  // namespace epp::extproc

@@ -56,6 +56,7 @@ std::string Pem(X509* certificate) {
 struct Handshake {
   std::string certificate;
   std::string alpn;
+  std::string cipher;
   int version = 0;
 };
 
@@ -81,6 +82,7 @@ Handshake Shake(uint16_t port, int max_version = TLS1_3_VERSION) {
     unsigned size = 0;
     SSL_get0_alpn_selected(ssl, &chosen, &size);
     result.alpn.assign(reinterpret_cast<const char*>(chosen), size);
+    result.cipher = SSL_get_cipher_name(ssl);
     result.version = SSL_version(ssl);
   }
   SSL_free(ssl);
@@ -171,14 +173,33 @@ TEST_F(TlsTest, StreamOverTls) {
   EXPECT_TRUE(stream->Finish().ok());
 }
 
-TEST_F(TlsTest, MinVersion) {
-  ASSERT_TRUE(Start({.min_version = "VersionTLS13"}).ok());
-  EXPECT_EQ(Shake(server->port(), TLS1_2_VERSION).certificate, "");
-  EXPECT_EQ(Shake(server->port()).version, TLS1_3_VERSION);
-  server.reset();
+TEST_F(TlsTest, NothingBelow12) {
   ASSERT_TRUE(Start({.min_version = "VersionTLS10"}).ok());
   EXPECT_EQ(Shake(server->port(), TLS1_2_VERSION).version, TLS1_2_VERSION);
   EXPECT_EQ(Shake(server->port(), TLS1_1_VERSION).certificate, "");
+}
+
+// In processes of their own: gRPC reads these settings once.
+TEST_F(TlsTest, MinVersion13) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto run = [&] {
+    const bool started = Start({.min_version = "VersionTLS13"}).ok();
+    const bool refused = started && Shake(server->port(), TLS1_2_VERSION).version == 0;
+    _exit(refused && Shake(server->port()).version == TLS1_3_VERSION ? 0 : 1);
+  };
+  EXPECT_EXIT(run(), ::testing::ExitedWithCode(0), "");
+}
+
+TEST_F(TlsTest, CipherSuites) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto run = [&] {
+    const bool started =
+        Start({.cipher_suites = {"TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"}}).ok();
+    const bool chosen =
+        started && Shake(server->port(), TLS1_2_VERSION).cipher == "ECDHE-RSA-CHACHA20-POLY1305";
+    _exit(chosen ? 0 : 1);
+  };
+  EXPECT_EXIT(run(), ::testing::ExitedWithCode(0), "");
 }
 
 TEST_F(TlsTest, ReloadKeepsTheOldPairOnFailure) {
