@@ -3,7 +3,7 @@
 # Builds NAME.so the one way that the host accepts: a single exported symbol, no undefined symbols,
 # everything bound at load. The file's name is the module's name in EPP_LIBRARY. In a project of
 # your own it lands in the current binary directory, unless EPP_PLUGIN_OUTPUT_DIRECTORY is set.
-# A plugin.toml beside the sources is copied (and installed) as NAME.toml.
+# A plugin.toml beside the sources is copied there as NAME.toml; a host wants both in one folder.
 function(epp_add_plugin name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINK")
   if(NOT arg_SOURCES OR arg_UNPARSED_ARGUMENTS)
@@ -13,6 +13,9 @@ function(epp_add_plugin name)
   get_target_property(map epp::sdk EPP_VERSION_SCRIPT)
   add_library(${name} MODULE ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE epp::sdk ${arg_LINK})
+  if(CMAKE_CXX_COMPILER_LOADED)
+    target_compile_features(${name} PRIVATE cxx_std_20)
+  endif()
   target_compile_options(${name} PRIVATE
     $<$<COMPILE_LANGUAGE:CXX>:-fno-rtti>
     $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-fno-gnu-unique>)

@@ -25,7 +25,7 @@
 //   Plan(epp_fetch_plan&)                           epp.source/1
 //   kPayload, Scrape(const Scrape&, Sink&)          epp.scraper/1
 //   Upserted(endpoint), Removed(endpoint)           epp.pool-events/1
-//   Consumes(), Produces()                          epp.attributes/1
+//   Consumes(), Produces() (spans or references)    epp.attributes/1
 //   Ready() / Dump(std::string&)                    epp.readiness/1, epp.dump-state/1
 //   Start(), Drain(deadline_ns), Stop()             epp.service/1
 //
@@ -43,6 +43,7 @@
 #include <memory>
 #include <new>
 #include <optional>
+#include <ranges>
 #include <span>
 #include <string>
 #include <string_view>
@@ -510,6 +511,11 @@ class Outputs {
   void Set(size_t i, T value) const {  // request scope
     static_cast<T*>(out_->request_columns[i].values)[0] = value;
   }
+  // List attribute i: offsets[n + 1] and the items they lead to, both from Call::Alloc.
+  void SetList(size_t i, uint32_t* items, uint32_t* offsets) const {
+    out_->columns[i].values = items;
+    out_->columns[i].offsets = offsets;
+  }
   void ClearRequest(size_t i) const { out_->request_columns[i].validity[0] = 0; }
   void Clear(size_t i, size_t row) const {
     out_->columns[i].validity[row / 64] &= ~(uint64_t{1} << (row % 64));
@@ -532,6 +538,10 @@ class Editor {
   void SetMetadata(std::string_view name_space, std::string_view key, double value) const {
     if (e_) e_->set_metadata_number(e_->ctx, Str(name_space), Str(key), value);
   }
+  void SetMetadata(std::string_view name_space, std::string_view key,
+                   std::string_view value) const {
+    if (e_) e_->set_metadata_text(e_->ctx, Str(name_space), Str(key), Str(value));
+  }
 
  private:
   const epp_editor* e_;
@@ -540,8 +550,13 @@ class Editor {
 class Sink {
  public:
   explicit Sink(const epp_sink* s) : s_(s) {}
-  void Set(uint32_t attr, int64_t v) const { s_->set_i64(s_->ctx, attr, v); }
-  void Set(uint32_t attr, double v) const { s_->set_f64(s_->ctx, attr, v); }
+  void Set(uint32_t attr, std::integral auto v) const {
+    s_->set_i64(s_->ctx, attr, static_cast<int64_t>(v));
+  }
+  void Set(uint32_t attr, std::floating_point auto v) const {
+    s_->set_f64(s_->ctx, attr, static_cast<double>(v));
+  }
+  void SetSymbol(uint32_t attr, uint32_t symbol) const { s_->set_symbol(s_->ctx, attr, symbol); }
   void Set(uint32_t attr, std::span<const uint32_t> symbols) const {
     s_->set_symbols(s_->ctx, attr, symbols.data(), static_cast<uint32_t>(symbols.size()));
   }

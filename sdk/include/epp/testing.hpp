@@ -84,7 +84,7 @@ class Instance {
     self_ = type.create(host_->raw(), Str(name), decoded.values(), &err);
     host_->SetCreating(false);
     if (self_ == nullptr) Note(err.code == EPP_OK ? EPP_INTERNAL : err.code, err);
-    if (self_ != nullptr) LoadAttributes();
+    if (self_ != nullptr) LoadAttributes(decoded);
   }
   ~Instance() {
     if (self_) type_.destroy(self_);
@@ -410,16 +410,21 @@ class Instance {
     const std::lock_guard lock(mu_);
     return status_ == EPP_OK ? epp::Status() : epp::Status(status_, error_);
   }
-  void LoadAttributes() {
-    consumes_.assign(type_.consumes, type_.consumes + type_.consumes_count);
-    produces_.assign(type_.produces, type_.produces + type_.produces_count);
-    if (!Has(EPP_ATTRIBUTES_ID)) return;
-    const auto& table = Table<epp_attributes>(EPP_ATTRIBUTES_ID);
-    uint32_t count = 0;
-    const epp_attr_spec* const* specs = table.consumes(self_, &count);
-    consumes_.assign(specs, specs + count);
-    specs = table.produces(self_, &count);
-    produces_.assign(specs, specs + count);
+  void LoadAttributes(const DecodedParams& params) {
+    std::span consumes(type_.consumes, type_.consumes_count);
+    std::span produces(type_.produces, type_.produces_count);
+    if (Has(EPP_ATTRIBUTES_ID)) {
+      const auto& table = Table<epp_attributes>(EPP_ATTRIBUTES_ID);
+      uint32_t count = 0;
+      const epp_attr_spec* const* specs = table.consumes(self_, &count);
+      consumes = {specs, count};
+      specs = table.produces(self_, &count);
+      produces = {specs, count};
+    }
+    produces_.assign(produces.begin(), produces.end());
+    for (const epp_attr_spec* spec : consumes) {
+      consumes_.push_back({spec, params.Producer(type_, *spec)});
+    }
   }
   BoundCall Bind(const Selection& in, Request& request, bool with_body = true) {
     return {consumes_, in, request, *host_, this, with_body};
@@ -459,7 +464,8 @@ class Instance {
   std::unique_ptr<Host> own_host_;
   Host* host_;
   void* self_ = nullptr;
-  std::vector<const epp_attr_spec*> consumes_, produces_;
+  std::vector<Consumed> consumes_;
+  std::vector<const epp_attr_spec*> produces_;
   const Pool no_pool_{0};
   const Pool one_endpoint_{1};
   mutable std::mutex mu_;

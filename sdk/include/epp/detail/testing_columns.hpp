@@ -90,11 +90,24 @@ class ColumnBuffer {
   epp_column raw_{};
 };
 
+// A consumed attribute and who produces it, as the instance's parameters say.
+struct Consumed {
+  const epp_attr_spec* spec;
+  std::string producer;
+
+  // In a map by full name or key: the value under the full name, else the one under the key.
+  template <class Map>
+  auto FindIn(const Map& all) const {
+    const auto it = producer.empty() ? all.end() : all.find(spec->key + ("/" + producer));
+    return it == all.end() ? all.find(spec->key) : it;
+  }
+};
+
 // Everything that a [worker] function gets, for one call.
 class BoundCall {
  public:
-  BoundCall(const std::vector<const epp_attr_spec*>& consumes, const Selection& in,
-            Request& request, Host& host, const void* instance, bool with_body) {
+  BoundCall(const std::vector<Consumed>& consumes, const Selection& in, Request& request,
+            Host& host, const void* instance, bool with_body) {
     const size_t n = in.rows().size();
     endpoints_ = Exact<const epp_endpoint*>(n);
     slots_ = Exact<uint32_t>(n);
@@ -104,11 +117,11 @@ class BoundCall {
       slots_[i] = endpoints_[i]->slot;
       rows_[i] = static_cast<uint32_t>(in.rows()[i]);
     }
-    for (const epp_attr_spec* spec : consumes) {
-      if (spec->scope == EPP_SCOPE_ENDPOINT) {
-        columns_.push_back(EndpointColumn(*spec, in, host));
+    for (const Consumed& c : consumes) {
+      if (c.spec->scope == EPP_SCOPE_ENDPOINT) {
+        columns_.push_back(EndpointColumn(c, in, host));
       } else {
-        request_columns_.push_back(RequestColumn(*spec, request, host));
+        request_columns_.push_back(RequestColumn(c, request, host));
       }
     }
     candidates_ = {sizeof(epp_candidates),
@@ -137,15 +150,10 @@ class BoundCall {
   const epp_candidates* candidates() const { return &candidates_; }
 
  private:
-  // The full name of a declared attribute with its default producer.
-  static std::string FullName(const epp_attr_spec& spec) {
-    const std::string key = spec.key;
-    return spec.default_producer ? key + "/" + spec.default_producer : key;
-  }
-  epp_column EndpointColumn(const epp_attr_spec& spec, const Selection& in, Host& host) {
+  epp_column EndpointColumn(const Consumed& consumed, const Selection& in, Host& host) {
+    const epp_attr_spec& spec = *consumed.spec;
     const auto& all = in.pool().columns();
-    auto it = all.find(FullName(spec));
-    if (it == all.end()) it = all.find(spec.key);
+    const auto it = consumed.FindIn(all);
     const std::string_view key = spec.key;
     const bool label = key.starts_with("label/");
     const bool provided = label || key == attr::kMetricsAge.key;
@@ -162,10 +170,10 @@ class BoundCall {
     };
     return buffers_.emplace_back(spec, in.rows().size(), cell, host).raw();
   }
-  epp_column RequestColumn(const epp_attr_spec& spec, const Request& request, Host& host) {
+  epp_column RequestColumn(const Consumed& consumed, const Request& request, Host& host) {
+    const epp_attr_spec& spec = *consumed.spec;
     const auto& all = request.attributes();
-    auto it = all.find(FullName(spec));
-    if (it == all.end()) it = all.find(spec.key);
+    const auto it = consumed.FindIn(all);
     if (it == all.end() && (spec.flags & EPP_ATTR_OPTIONAL)) return {};
     const auto cell = [&](size_t) { return it == all.end() ? Cell() : it->second; };
     return buffers_.emplace_back(spec, 1, cell, host).raw();

@@ -237,7 +237,7 @@ class Request {
     raw_.header_count = static_cast<uint32_t>(header_views_.size());
     raw_.headers = header_views_.data();
     raw_.body_size = body_size_;
-    raw_.body = with_body ? epp_str{body_size_ ? padded_.get() : nullptr, body_size_} : epp_str{};
+    raw_.body = with_body ? epp_str{padded_.get(), body_size_} : epp_str{};
     raw_.parsed = nullptr;
     if (given_parsed_) {
       raw_.parsed = &*given_parsed_;

@@ -223,6 +223,18 @@ class DecodedParams {
   Status status() const { return errors_.empty() ? Status() : Status::Invalid(errors_); }
   const epp_value* values() const { return values_.data(); }
 
+  // Who produces what the type consumes: what the parameter says, else the default; may be empty.
+  std::string Producer(const epp_plugin_type& type, const epp_attr_spec& spec) const {
+    for (uint32_t i = 0; spec.producer_param && i < type.param_count; ++i) {
+      const epp_value& v = values_[i];
+      if (std::string_view(type.params[i]->name) == spec.producer_param && v.present &&
+          v.v.str.size) {
+        return std::string(View(v.v.str));
+      }
+    }
+    return spec.default_producer ? spec.default_producer : "";
+  }
+
  private:
   void Error(const epp_param_spec& spec, const std::string& what) {
     errors_ += errors_.empty() ? "" : "; ";

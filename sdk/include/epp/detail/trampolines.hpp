@@ -9,7 +9,10 @@ namespace epp::detail {
 inline void Fill(epp_error* err, epp_status code, std::string_view message) {
   if (err == nullptr) return;
   err->code = code;
-  const size_t n = std::min(message.size(), sizeof(err->message) - 1);
+  size_t n = std::min(message.size(), sizeof(err->message) - 1);
+  if (n < message.size()) {  // not in the middle of a character
+    while (n > 0 && (static_cast<unsigned char>(message[n]) & 0xc0) == 0x80) --n;
+  }
   if (n) std::memcpy(err->message, message.data(), n);
   err->message[n] = '\0';
 }
@@ -238,13 +241,17 @@ struct Type {
   }
 
   // ---- general ----
+  template <class R>
+  static constexpr bool kLasts = std::is_lvalue_reference_v<R> || std::ranges::borrowed_range<R>;
   static const epp_attr_spec* const* Consumes(void* self, uint32_t* count) noexcept {
-    const auto specs = Self<T>(self).Consumes();
+    decltype(auto) specs = Self<T>(self).Consumes();
+    static_assert(kLasts<decltype(specs)>, "return a reference or a std::span: the host keeps it");
     *count = static_cast<uint32_t>(specs.size());
     return specs.data();
   }
   static const epp_attr_spec* const* Produces(void* self, uint32_t* count) noexcept {
-    const auto specs = Self<T>(self).Produces();
+    decltype(auto) specs = Self<T>(self).Produces();
+    static_assert(kLasts<decltype(specs)>, "return a reference or a std::span: the host keeps it");
     *count = static_cast<uint32_t>(specs.size());
     return specs.data();
   }
