@@ -131,11 +131,9 @@ inline uint32_t TakeEscape(const char*& p, const char* end) {
   }
 }
 
-// Bytes that Unescape may write behind its result.
-inline constexpr size_t kUnescapeSlack = 16;
-
-// Copies raw, the inside of a JSON string, to out with its escapes decoded, in one pass. The result
-// is never longer than raw; out has room for raw.size() + kUnescapeSlack. Returns its end.
+// Copies raw, the inside of a JSON string, to out with its escapes decoded, in one pass. out has room
+// for raw.size() bytes: the result is never longer, though bytes behind it may be overwritten.
+// Returns its end.
 inline char* Unescape(std::string_view raw, char* out) {
   const char* p = raw.data();
   const char* const end = p + raw.size();
@@ -163,7 +161,7 @@ inline char* Unescape(std::string_view raw, char* out) {
 }
 
 inline std::string Unescaped(std::string_view raw) {
-  std::string out(raw.size() + kUnescapeSlack, '\0');
+  std::string out(raw.size(), '\0');
   out.resize(static_cast<size_t>(Unescape(raw, out.data()) - out.data()));
   return out;
 }

@@ -222,8 +222,7 @@ class RequestBody {
   // s with its escapes decoded, in the arena when it has any.
   epp_str Decoded(const RawString& s) const {
     if (!s.escaped) return {s.bytes.data(), s.bytes.size()};
-    const size_t room = s.bytes.size() + kUnescapeSlack;
-    char* const data = static_cast<char*>(call_.raw().alloc(call_.raw().arena, room, 1));
+    char* const data = call_.Alloc<char>(s.bytes.size());
     if (data == nullptr) return {nullptr, 0};
     return {data, static_cast<uint64_t>(Unescape(s.bytes, data) - data)};
   }

@@ -122,8 +122,8 @@ class Request {
       std::string_view text;
       tools_.Truncate(0);
       if (!body_.Container(v, "tools", '[', text)) return false;
-      const bool empty = text.empty() || epp::json::TrimRight(text.substr(1)) == "]";
-      return empty || body_.AddJson(tools_, text);
+      const bool none = text.empty() || epp::json::Cursor(text.substr(1)).Peek() == ']';
+      return none || body_.AddJson(tools_, text);
     }
     if (key == "documents") return body_.Container(v, "documents", '[', ignored_);
     if (key == "chat_template") return body_.String(v, "chat_template", text_);

@@ -339,7 +339,7 @@ class TokenProducer {
       }
     }
     // Each prompt and each asset may leave up to three bytes of the token before it unused.
-    bytes += 4 * (uint64_t{parsed.prompt_count} + media_count + 1) + epp::json::kUnescapeSlack;
+    bytes += 4 * (uint64_t{parsed.prompt_count} + media_count + 1);
     void* const memory = call.raw().alloc(call.raw().arena, bytes, alignof(uint32_t));
     auto* const offsets = call.Alloc<uint64_t>(uint64_t{parsed.prompt_count} + 1);
     if (memory == nullptr || offsets == nullptr) return TooLarge(bytes);
@@ -424,7 +424,7 @@ class TokenProducer {
   static std::string_view Plain(const epp_segment& s, Scratch& scratch) {
     const std::string_view bytes = epp::View(s.bytes);
     if (!(s.flags & EPP_SEGMENT_ESCAPED)) return bytes;
-    scratch.text.resize(bytes.size() + epp::json::kUnescapeSlack);
+    scratch.text.resize(bytes.size());
     const char* const end = epp::json::Unescape(bytes, scratch.text.data());
     return {scratch.text.data(), static_cast<size_t>(end - scratch.text.data())};
   }
