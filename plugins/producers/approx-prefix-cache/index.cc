@@ -193,6 +193,7 @@ size_t Index::InsertLocked(Endpoint& e, uint32_t slot, std::span<const uint64_t>
     if (count == e.capacity) {
       EvictOldest(e, slot);
       ++*evicted;
+      PrefetchOldest(e);
     } else {
       ++count;
     }
@@ -262,6 +263,15 @@ void Index::EvictOldest(Endpoint& e, uint32_t slot) {
   nodes_[node].older = e.free;
   e.free = node;
   ++e.free_count;
+}
+
+// Evictions come in rows, and what they touch is cold.
+void Index::PrefetchOldest(const Endpoint& e) const {
+  if (e.oldest == kNoNode) return;
+  const Node& next = nodes_[e.oldest];
+  const uint64_t mixed = mixer_(next.hash);
+  ShardOf(mixed).Prefetch(mixed);
+  if (next.newer != kNoNode) __builtin_prefetch(&nodes_[next.newer]);
 }
 
 void Index::DropAll(Endpoint& e, uint32_t slot) {

@@ -107,6 +107,7 @@ class Index {
   void Link(Endpoint& e, uint32_t node);
   void Unlink(Endpoint& e, uint32_t node);
   void EvictOldest(Endpoint& e, uint32_t slot);
+  void PrefetchOldest(const Endpoint& e) const;
   void DropAll(Endpoint& e, uint32_t slot);
 
   uint32_t FindNode(uint32_t slot, uint64_t hash) const;
