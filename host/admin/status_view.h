@@ -1,0 +1,61 @@
+// `epp status` as text and as the document "epp.status/1".
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace epp::admin {
+
+struct PoolCounts {
+  int fresh = 0;
+  int stale = 0;
+  int unreachable = 0;
+  int unknown = 0;
+  uint64_t oldest_ms = 0;  // age of the oldest sample among those that have one
+  int total() const { return fresh + stale + unreachable + unknown; }
+};
+
+struct Warning {
+  std::string code;  // "metrics-stale"
+  std::string text;
+  uint64_t since_unix_ns = 0;
+};
+
+struct Status {
+  std::string version;
+  int pid = 0;
+  uint64_t started_unix_ns = 0;
+  uint64_t up_seconds = 0;
+  bool ready = false;
+  std::string not_ready_reason;
+
+  std::string config_path;  // "(built-in)" for none
+  std::string config_digest;
+  uint64_t generation = 0;
+  uint64_t config_since_unix_ns = 0;
+
+  std::string pool_name;
+  std::string pool_source;  // "/etc/epp/endpoints.yaml"
+  PoolCounts pool;
+  std::vector<std::string> pool_problems;  // "default/vllm-3 stale 4.1 s"
+
+  double requests_per_s = 0;
+  int64_t running = 0;
+  double decision_p50_us = 0;
+  double decision_p99_us = 0;
+  double own_error_ratio = 0;
+  uint64_t decisions = 0;
+
+  size_t instances = 0;
+  size_t libraries = 0;
+  std::vector<std::string> refused_libraries;
+  std::vector<Warning> warnings;
+};
+
+std::string StatusJson(const Status& status);
+std::string StatusText(const Status& status);
+// The exit code of `epp status --check`: healthy means ready and without warnings.
+bool Healthy(const Status& status);
+
+}  // namespace epp::admin
