@@ -17,6 +17,12 @@
 
 namespace epp::config {
 
+// What a plugin type must implement to be named by dataLayer.discovery; private to the host.
+inline constexpr const char* kDiscoveryInterface = "epp.host.file-discovery/1";
+
+// The configuration that runs when none is given.
+extern const char* const kDefaultConfig;
+
 // Decoded parameters of one instance, in the order of its type's declarations. Owns the texts.
 class ParamValues {
  public:
