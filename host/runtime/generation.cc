@@ -35,6 +35,10 @@ void Generation::AttachToPool() {
   for (const auto& instance : extra_) attach(instance);
 }
 
+std::string Generation::ColumnKey(uint32_t frame_column) const {
+  return pool_->attributes().info(serving_.wiring.frame_columns[frame_column]).key;
+}
+
 Generation::~Generation() {
   for (const auto& listener : listeners_) pool_->RemoveListener(listener.get());
   listeners_.clear();

@@ -60,6 +60,8 @@ class Generation {
   // Instances by order of creation, injected ones included.
   const std::vector<std::shared_ptr<loader::Instance>>& instances() const { return instances_; }
   std::shared_ptr<loader::Instance> discovery() const { return discovery_; }
+  // The attribute key of one of the wiring's frame columns.
+  std::string ColumnKey(uint32_t frame_column) const;
 
   // Tells plugins of the pool's endpoints, now and from now on. Call before serving.
   void AttachToPool();

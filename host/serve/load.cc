@@ -1,0 +1,117 @@
+#include "host/serve/load.h"
+
+#include <unistd.h>
+
+#include <climits>
+#include <fstream>
+#include <sstream>
+
+#include "host/base/str_cat.h"
+#include "host/pool/file_discovery.h"
+
+namespace epp::serve {
+namespace {
+
+constexpr size_t kMaxConfigBytes = size_t{1} << 20;
+
+telemetry::EppMetricsOptions MetricsOptions(const config::Settings& settings, uint32_t workers,
+                                            bool stream_metrics) {
+  telemetry::EppMetricsOptions options;
+  options.workers = static_cast<int>(workers);
+  options.old_names = settings.old_names;
+  options.stream_metrics = stream_metrics;
+  options.build_ref = EPP_VERSION;
+  return options;
+}
+
+loader::HostServicesOptions HostOptions(uint32_t workers, PluginLog* log, PluginMetrics* metrics,
+                                        Interner* interner) {
+  loader::HostServicesOptions options;
+  options.worker_count = workers;
+  options.log = log;
+  options.metrics = metrics;
+  options.interner = interner;
+  return options;
+}
+
+}  // namespace
+
+std::string OwnPluginsDir() {
+  char path[PATH_MAX];
+  const ssize_t n = readlink("/proc/self/exe", path, sizeof(path));
+  if (n <= 0) return EPP_INSTALLED_PLUGINS;
+  std::string exe(path, static_cast<size_t>(n));
+  // .../bin/epp beside .../lib/epp/plugins, in a build tree and below a prefix alike.
+  const std::string root = exe.substr(0, exe.rfind('/', exe.rfind('/') - 1));
+  for (const std::string& dir :
+       {StrCat(root, "/lib/epp/plugins"), std::string(EPP_INSTALLED_PLUGINS)}) {
+    if (access(dir.c_str(), R_OK | X_OK) == 0) return dir;
+  }
+  return StrCat(root, "/lib/epp/plugins");
+}
+
+loader::Catalog OpenCatalog(const config::Settings& settings) {
+  std::vector<std::string> dirs = settings.plugin_dirs;
+  if (dirs.empty()) dirs.push_back(OwnPluginsDir());
+  loader::LoadOptions options;
+  options.runtime_dir = settings.runtime_dir;
+  options.allow_unlisted = settings.allow_unlisted;
+  loader::Catalog catalog = loader::Catalog::Scan(dirs, options);
+  catalog.AddBuiltin(pool::FileDiscoveryType());
+  catalog.AddBuiltin(pool::MulticlusterFileDiscoveryType());
+  return catalog;
+}
+
+absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfig(
+    const cli::ServeCommandLine& command_line) {
+  config::SourceText text;
+  const std::string& path = command_line.settings.settings().config_file;
+  if (!command_line.flags.config_text.empty()) {
+    text = {"--config-text", command_line.flags.config_text};
+  } else if (path.empty()) {
+    text = {"", ""};
+  } else if (path == "-") {
+    std::ostringstream all;
+    all << std::cin.rdbuf();
+    text = {"<stdin>", all.str()};
+  } else {
+    std::ifstream in(path, std::ios::binary);
+    if (!in) {
+      return absl::NotFoundError(StrCat(path, ": cannot be read: ", std::strerror(errno)));
+    }
+    std::string content(kMaxConfigBytes + 1, '\0');
+    in.read(content.data(), static_cast<std::streamsize>(content.size()));
+    content.resize(static_cast<size_t>(in.gcount()));
+    text = {path, std::move(content)};
+  }
+  return std::make_shared<const config::SourceText>(std::move(text));
+}
+
+Platform::Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics)
+    : settings_(settings),
+      workers_(workers),
+      catalog_(OpenCatalog(settings)),
+      registry_(static_cast<int>(workers)),
+      metrics_(&registry_, MetricsOptions(settings, workers, stream_metrics)),
+      plugin_metrics_(&registry_),
+      pool_(std::make_shared<pool::AttributeRegistry>(), interner_, &Clock::Real(),
+            {.stale_after_ns = static_cast<uint64_t>(settings.stale_after)}),
+      host_(HostOptions(workers, &plugin_log_, &plugin_metrics_, interner_.get())) {}
+
+std::unique_ptr<runtime::Generation> Platform::Build(uint64_t number,
+                                                     std::shared_ptr<const config::SourceText> text,
+                                                     config::Diagnostics& out) {
+  config::ResolvedConfig config = config::Resolve(
+      std::move(text), catalog_, {.allow_experimental = settings_.allow_experimental}, out);
+  if (!out.ok()) return nullptr;
+  return runtime::Generation::Build(number, std::move(config),
+                                    {.catalog = &catalog_,
+                                     .host = &host_,
+                                     .pool = &pool_,
+                                     .metrics = &metrics_,
+                                     .workers = workers_,
+                                     .own_plugins_dir = OwnPluginsDir()},
+                                    out);
+}
+
+}  // namespace epp::serve

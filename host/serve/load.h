@@ -1,0 +1,59 @@
+// What `serve` and `check` do alike: find plugins, read the configuration, build the generation.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "host/cli/serve_flags.h"
+#include "host/config/endpoint_picker_config.h"
+#include "host/loader/catalog.h"
+#include "host/loader/host_services.h"
+#include "host/pool/pool.h"
+#include "host/runtime/generation.h"
+#include "host/serve/plugin_sinks.h"
+#include "host/telemetry/epp_metrics.h"
+
+namespace epp::serve {
+
+// The directory of the plugins that came with this executable.
+std::string OwnPluginsDir();
+
+// Scans the configured directories and adds the host's own types.
+loader::Catalog OpenCatalog(const config::Settings& settings);
+
+// The text of the config that the command line names; empty for the built-in default. Errors:
+// NotFound and others with the path.
+absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfig(
+    const cli::ServeCommandLine& command_line);
+
+// Everything that plugins run in, without a single listener.
+class Platform {
+ public:
+  Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics);
+
+  // Resolves and builds; null when `out` has errors. Nothing serves yet.
+  std::unique_ptr<runtime::Generation> Build(uint64_t number,
+                                             std::shared_ptr<const config::SourceText> text,
+                                             config::Diagnostics& out);
+
+  const loader::Catalog& catalog() const { return catalog_; }
+  pool::Pool& pool() { return pool_; }
+  telemetry::EppMetrics& metrics() { return metrics_; }
+  telemetry::Registry& registry() { return registry_; }
+  uint32_t workers() const { return workers_; }
+
+ private:
+  const config::Settings& settings_;
+  const uint32_t workers_;
+  loader::Catalog catalog_;
+  std::shared_ptr<Interner> interner_ = std::make_shared<Interner>();
+  telemetry::Registry registry_;
+  telemetry::EppMetrics metrics_;
+  PluginLog plugin_log_;
+  PluginMetrics plugin_metrics_;
+  pool::Pool pool_;
+  loader::HostServices host_;
+};
+
+}  // namespace epp::serve
