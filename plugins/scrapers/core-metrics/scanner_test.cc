@@ -53,7 +53,9 @@ TEST_P(ScannerTest, Finds) {
   const Page page(c.page);
   EXPECT_EQ(scanner.Scan(page.view(), std::span(&found, 1)), c.malformed);
   EXPECT_EQ(found.found, c.value.has_value());
-  if (c.value) EXPECT_DOUBLE_EQ(found.value, *c.value);
+  if (c.value) {
+    EXPECT_DOUBLE_EQ(found.value, *c.value);
+  }
 }
 
 constexpr Pick kL = Pick::kLatest, kS = Pick::kSum, kA = Pick::kAverage, kG = Pick::kGreatest;
@@ -181,7 +183,9 @@ TEST(Scanner, AgreesWithASimpleReader) {
     for (size_t i = 0; i < names.size(); ++i) {
       const auto expected = want.find(names[i]);
       ASSERT_EQ(found[i].found, expected != want.end()) << text;
-      if (found[i].found) ASSERT_EQ(found[i].value, expected->second) << text;
+      if (found[i].found) {
+        ASSERT_EQ(found[i].value, expected->second) << text;
+      }
     }
   }
 }
