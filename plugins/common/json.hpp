@@ -1,4 +1,5 @@
-// A small reader for JSON parameters (EPP_P_JSON). For configuration only: it copies strings.
+// A small reader for JSON parameters (EPP_P_JSON), and the writing of strings for dumps. For
+// configuration and people only: it copies.
 //
 //   epp::common::JsonReader in(text);
 //   in.Object([&](const std::string& key) { return key == "n" ? in.String(&n) : in.Fail("unknown");
@@ -161,5 +162,23 @@ class JsonReader {
   int depth_ = 0;
   std::string error_;
 };
+
+// Appends text as a JSON string, quotes included. text is UTF-8.
+inline void AppendJsonString(std::string* out, std::string_view text) {
+  constexpr std::string_view kHex = "0123456789abcdef";
+  *out += '"';
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20) {
+      *out += "\\u00";
+      *out += kHex[byte >> 4];
+      *out += kHex[byte & 15];
+    } else {
+      if (c == '"' || c == '\\') *out += '\\';
+      *out += c;
+    }
+  }
+  *out += '"';
+}
 
 }  // namespace epp::common

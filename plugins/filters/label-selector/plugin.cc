@@ -19,7 +19,7 @@
 #include <utility>
 #include <vector>
 
-#include "../../common/json.hpp"
+#include "plugins/common/json.hpp"
 
 namespace {
 

@@ -7,7 +7,7 @@
 #include <numeric>
 #include <span>
 
-#include "../../common/random.hpp"
+#include "plugins/common/random.hpp"
 
 namespace {
 

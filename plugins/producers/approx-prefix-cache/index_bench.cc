@@ -96,6 +96,23 @@ void BM_Insert(benchmark::State& state) {
 }
 BENCHMARK(BM_Insert)->Arg(100)->Arg(1000)->Unit(benchmark::kMicrosecond);
 
+// A thousand endpoints, each full of blocks that no other has: the most memory that there can be.
+void BM_FillAll(benchmark::State& state) {
+  constexpr uint32_t kEndpoints = 1000;
+  for (auto _ : state) {
+    Index index(1'800'000'000, 42);
+    for (uint32_t s = 0; s < kEndpoints; ++s) {
+      index.Register(s, s + 1, "ns/endpoint");
+      for (uint64_t i = 0; i < 20; ++i) {
+        index.Insert(s, s + 1, Prompt(s * uint64_t{32} + i), kCapacity);
+      }
+    }
+    state.counters["blocks"] = static_cast<double>(index.blocks());
+    state.counters["bytes"] = static_cast<double>(index.Bytes());
+  }
+}
+BENCHMARK(BM_FillAll)->Iterations(1)->Unit(benchmark::kSecond);
+
 void BM_LookupThreads(benchmark::State& state) {
   static std::unique_ptr<Index> index;
   if (state.thread_index() == 0) index = Filled(100, 50);

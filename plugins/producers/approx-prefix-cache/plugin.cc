@@ -17,6 +17,7 @@
 
 #include "hashing.h"
 #include "index.h"
+#include "plugins/common/json.hpp"
 
 namespace {
 
@@ -92,23 +93,6 @@ struct Metrics {
         .Add(static_cast<double>(limit_bytes));
   }
 };
-
-void AppendJsonString(std::string* out, std::string_view text) {
-  constexpr std::string_view kHex = "0123456789abcdef";
-  *out += '"';
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20) {
-      *out += "\\u00";
-      *out += kHex[byte >> 4];
-      *out += kHex[byte & 15];
-    } else {
-      if (c == '"' || c == '\\') *out += '\\';
-      *out += c;
-    }
-  }
-  *out += '"';
-}
 
 class ApproxPrefixCacheProducer {
  public:
@@ -240,7 +224,7 @@ class ApproxPrefixCacheProducer {
           ",\"truncated\":" + (shown < endpoints.size() ? "true" : "false") + ",\"endpoints\":[";
     for (size_t i = 0; i < shown; ++i) {
       out += i == 0 ? "{\"endpoint\":" : ",{\"endpoint\":";
-      AppendJsonString(&out, endpoints[i].name);
+      epp::common::AppendJsonString(&out, endpoints[i].name);
       out += ",\"blocks\":" + std::to_string(endpoints[i].blocks) + "}";
     }
     out += "]}";

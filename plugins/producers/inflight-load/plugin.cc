@@ -19,6 +19,7 @@
 #include "counters.h"
 #include "estimate.h"
 #include "gauges.h"
+#include "plugins/common/json.hpp"
 
 namespace {
 
@@ -47,23 +48,6 @@ struct RequestState {
   Held* held;
   uint32_t count;
 };
-
-void AppendJsonString(std::string* out, std::string_view text) {
-  constexpr std::string_view kHex = "0123456789abcdef";
-  *out += '"';
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20) {
-      *out += "\\u00";
-      *out += kHex[byte >> 4];
-      *out += kHex[byte & 15];
-    } else {
-      if (c == '"' || c == '\\') *out += '\\';
-      *out += c;
-    }
-  }
-  *out += '"';
-}
 
 class InflightLoadProducer {
  public:
@@ -175,7 +159,7 @@ class InflightLoadProducer {
     out = "{\"endpoints\":[";
     for (size_t i = 0; i < shown; ++i) {
       out += i == 0 ? "{\"endpoint\":" : ",{\"endpoint\":";
-      AppendJsonString(&out, all[i].name);
+      epp::common::AppendJsonString(&out, all[i].name);
       out += ",\"requests\":" + std::to_string(all[i].load.requests) +
              ",\"tokens\":" + std::to_string(all[i].load.tokens) + "}";
     }
