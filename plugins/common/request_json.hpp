@@ -148,6 +148,7 @@ class RequestBody {
       if (const auto error = array.raw_json().get(out)) return Refuse(error);
     } else {
       out = v.raw_json_token();
+      if (c == '"' && !Consume(v)) return false;
     }
     out = TrimRight(out);
     return true;
@@ -171,7 +172,8 @@ class RequestBody {
   // A value that is known to be a string.
   bool Quoted(Value& v, RawString& out) {
     Cursor cursor(v.raw_json_token());
-    return cursor.String(out) || Refuse(cursor.reason(), cursor.at());
+    if (!cursor.String(out)) return Refuse(cursor.reason(), cursor.at());
+    return Consume(v);
   }
   bool Bool(Value& v, const char* field) {
     const char c = First(v);
@@ -359,6 +361,12 @@ class RequestBody {
     return true;
   }
 
+  // Moves on from a string. simdjson would take one that was only looked at, and that a colon
+  // follows, for a key, and read on.
+  bool Consume(Value& v) {
+    const auto error = v.get_raw_json_string().error();
+    return error == simdjson::SUCCESS || Refuse(error);
+  }
   bool NullOrWrong(Value& v, const char* field, const char* want) {
     if (!IsNull(v)) Wrong(field, want, v.raw_json_token().data());
     return Skip(v);

@@ -240,12 +240,15 @@ typedef struct epp_endpoint {
 #define EPP_SEGMENT_FORMAT 2u  /* the format of the audio before it */
 #define EPP_SEGMENT_BASE64 4u  /* bytes is data, not a URL */
 
-/* A piece of the prompt, in the order of the body. Frozen. */
+/* A piece of the prompt, in the order of the prompt: tools, system texts, then per message its role
+ * (perhaps empty) and its content, however the body orders its members. Frozen. */
 typedef struct epp_segment {
-  int32_t kind;     /* EPP_SEGMENT_* */
-  uint32_t flags;   /* EPP_SEGMENT_* flags */
-  uint32_t prompt;  /* index of the prompt; a batch of completions has several */
-  uint32_t message; /* index of the message in a conversation, else 0 */
+  int32_t kind;    /* EPP_SEGMENT_* */
+  uint32_t flags;  /* EPP_SEGMENT_* flags */
+  uint32_t prompt; /* index of the prompt; a batch of completions has several */
+  /* Index of the message in a conversation. Of EPP_API_RESPONSES: 0 instructions, 1 tools, 2 input.
+   * Else 0. */
+  uint32_t message;
   epp_str bytes;    /* a view into the body, without the quotes of a JSON string */
 } epp_segment;
 
