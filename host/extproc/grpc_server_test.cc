@@ -321,8 +321,10 @@ TEST_F(GrpcServerTest, VerdictWokenBeforeTheCallReturns) {
 }
 
 TEST_F(GrpcServerTest, C029_Eviction) {
+  std::mutex mutex;
   std::shared_ptr<request::Waker> waker;
   factory.on_body = [&](FakeExchange& exchange) {
+    const std::lock_guard lock(mutex);
     waker = exchange.waker();
     return FakeFactory::Forward(exchange);
   };
@@ -334,7 +336,10 @@ TEST_F(GrpcServerTest, C029_Eviction) {
   client.Headers(false);
   client.Body("{}", true);
   EXPECT_EQ(client.ReadAnswer(), "{}");
-  waker->Wake();
+  {
+    const std::lock_guard lock(mutex);
+    waker->Wake();
+  }
   pb::ProcessingResponse response;
   ASSERT_TRUE(client.Read(&response));
   EXPECT_EQ(response.immediate_response().status().code(), 429);

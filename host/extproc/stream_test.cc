@@ -635,6 +635,16 @@ TEST_F(StreamTest, C104_CollectedResponse) {
   EXPECT_EQ(last[0].response_body().response().body_mutation().streamed_response().body(), "<abc>");
 }
 
+TEST_F(StreamTest, ReplacementMayBeAPartOfTheChunk) {
+  factory.on_response_body = [&](FakeExchange&, std::string_view body, bool) {
+    return request::ResponseBodyVerdict{.replacement = body.substr(0, 3), .metadata = {}};
+  };
+  Answered();
+  Feed(ResponseHeaders());
+  EXPECT_THAT(Feed(ResponseBody("abcdef", true)), ElementsAre("response-body 3 end"));
+  EXPECT_EQ(last[0].response_body().response().body_mutation().streamed_response().body(), "abc");
+}
+
 TEST_F(StreamTest, C105_StreamedChunksOneToOne) {
   Answered();
   Feed(ResponseHeaders());
