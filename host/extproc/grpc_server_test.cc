@@ -20,6 +20,7 @@
 #include "host/extproc/ext_proc.grpc.pb.h"
 #include "host/extproc/fake_exchange.h"
 #include "host/extproc/health.grpc.pb.h"
+#include "host/extproc/library_logs.h"
 #include "host/extproc/stream.h"
 
 namespace epp::extproc {
@@ -402,6 +403,24 @@ TEST_F(GrpcServerTest, UnreadableMessage) {
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNKNOWN);
   EXPECT_EQ(status.error_message(),
             "cannot receive stream request: message is not a ProcessingRequest");
+}
+
+std::atomic<int> g_library_errors{0};
+
+TEST_F(GrpcServerTest, LibraryLogsAreRouted) {
+  RouteLibraryLogs([](LibraryLogLevel level, std::string_view) {
+    if (level == LibraryLogLevel::kError) ++g_library_errors;
+  });
+  pb::HeaderValue header;
+  EXPECT_FALSE(header.ParseFromString("\x12\x01\xff"));
+  EXPECT_EQ(g_library_errors, 1);
+  Start();
+  ServerOptions options;
+  options.address = "127.0.0.1";
+  options.port = server->port();
+  options.tls.secure = false;
+  EXPECT_FALSE(GrpcServer::Start(options, factory).ok());
+  EXPECT_GT(g_library_errors, 1);
 }
 
 TEST_F(GrpcServerTest, MessagesOutOfOrder) {
