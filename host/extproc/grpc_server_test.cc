@@ -20,6 +20,7 @@
 #include "host/extproc/ext_proc.grpc.pb.h"
 #include "host/extproc/fake_exchange.h"
 #include "host/extproc/health.grpc.pb.h"
+#include "host/extproc/library_logs.h"
 #include "host/extproc/stream.h"
 
 namespace epp::extproc {
@@ -321,8 +322,10 @@ TEST_F(GrpcServerTest, VerdictWokenBeforeTheCallReturns) {
 }
 
 TEST_F(GrpcServerTest, C029_Eviction) {
+  std::mutex mutex;
   std::shared_ptr<request::Waker> waker;
   factory.on_body = [&](FakeExchange& exchange) {
+    const std::lock_guard lock(mutex);
     waker = exchange.waker();
     return FakeFactory::Forward(exchange);
   };
@@ -334,7 +337,10 @@ TEST_F(GrpcServerTest, C029_Eviction) {
   client.Headers(false);
   client.Body("{}", true);
   EXPECT_EQ(client.ReadAnswer(), "{}");
-  waker->Wake();
+  {
+    const std::lock_guard lock(mutex);
+    waker->Wake();
+  }
   pb::ProcessingResponse response;
   ASSERT_TRUE(client.Read(&response));
   EXPECT_EQ(response.immediate_response().status().code(), 429);
@@ -397,6 +403,24 @@ TEST_F(GrpcServerTest, UnreadableMessage) {
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNKNOWN);
   EXPECT_EQ(status.error_message(),
             "cannot receive stream request: message is not a ProcessingRequest");
+}
+
+std::atomic<int> g_library_errors{0};
+
+TEST_F(GrpcServerTest, LibraryLogsAreRouted) {
+  RouteLibraryLogs([](LibraryLogLevel level, std::string_view) {
+    if (level == LibraryLogLevel::kError) ++g_library_errors;
+  });
+  pb::HeaderValue header;
+  EXPECT_FALSE(header.ParseFromString("\x12\x01\xff"));
+  EXPECT_EQ(g_library_errors, 1);
+  Start();
+  ServerOptions options;
+  options.address = "127.0.0.1";
+  options.port = server->port();
+  options.tls.secure = false;
+  EXPECT_FALSE(GrpcServer::Start(options, factory).ok());
+  EXPECT_GT(g_library_errors, 1);
 }
 
 TEST_F(GrpcServerTest, MessagesOutOfOrder) {

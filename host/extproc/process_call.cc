@@ -184,10 +184,10 @@ void ProcessCall::WriteNext() {
   stream_->Next(response);
   const grpc::ByteBuffer bytes = Serialize(*response);
   if (!last) {
-    // One message ahead, while the responses to the one before are written.
-    if (!reading_ && !have_message_ && !read_closed_) StartRead();
     writing_ = true;
     io_.Write(bytes, static_cast<Completion*>(&write_));
+    // One message ahead, while the responses to the one before are written.
+    if (!reading_ && !have_message_ && !read_closed_) StartRead();
     return;
   }
   EndStream(request::StreamEnd::kHalfClosed);

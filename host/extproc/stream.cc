@@ -31,9 +31,9 @@ void PieceCutter::Start(std::span<const std::string_view> body, bool end_of_stre
 }
 
 bool PieceCutter::TakeOnly(std::string* body, std::string* out) {
-  if (body_.size() != 1 || offset_ != 0 || body_.front().data() != body->data() || !last()) {
-    return Take(out);
-  }
+  const bool whole = body_.size() == 1 && offset_ == 0 && last() &&
+                     body_.front().data() == body->data() && body_.front().size() == body->size();
+  if (!whole) return Take(out);
   *out = std::move(*body);
   bytes_left_ = 0;
   pieces_left_ = 0;

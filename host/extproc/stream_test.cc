@@ -347,6 +347,37 @@ TEST_F(StreamTest, C095_C099_AnswersOnceTheBodyIsWhole) {
   EXPECT_EQ(other.at("scores").struct_value().fields().at("a").number_value(), 0.5);
 }
 
+TEST_F(StreamTest, C097_AnyBytesAreForwardedVerbatim) {
+  std::string body("no \0 JSON \xff\xfe {", 18);
+  for (int i = 0; i < 70000; ++i) body.push_back(static_cast<char>(i));
+  Feed(Headers(false));
+  Feed(Body(body.substr(0, 7), false));
+  Feed(Body(body.substr(7), true));
+  std::string forwarded;
+  for (const auto& response : last) {
+    forwarded += response.request_body().response().body_mutation().streamed_response().body();
+  }
+  EXPECT_EQ(forwarded, body);
+}
+
+TEST_F(StreamTest, C098_C102_C112_RefusalsAreImmediate) {
+  const std::pair<int, const char*> refusals[] = {
+      {400, "inference error: BadRequest - error unmarshaling request bodyMap: "},
+      {503,
+       "inference error: ServiceUnavailable - failed to find endpoint candidates for serving "
+       "the request"}};
+  for (const auto& [status, text] : refusals) {
+    factory.on_body = [&, status = status, text = text](FakeExchange&) {
+      return FakeFactory::Immediate(status, text);
+    };
+    Open();
+    Feed(Headers(false));
+    EXPECT_THAT(Feed(Body("no healthy upstream", true)),
+                ElementsAre("immediate " + std::to_string(status)));
+    EXPECT_EQ(last[0].immediate_response().body(), text);
+  }
+}
+
 TEST_F(StreamTest, C101_NothingAfterAnImmediateReply) {
   factory.on_body = [](FakeExchange&) {
     return FakeFactory::Immediate(400,
@@ -633,6 +664,16 @@ TEST_F(StreamTest, C104_CollectedResponse) {
   EXPECT_THAT(Feed(ResponseBody("abc", false)), IsEmpty());
   EXPECT_THAT(Feed(ResponseBody("", true)), ElementsAre("response-body 5 end"));
   EXPECT_EQ(last[0].response_body().response().body_mutation().streamed_response().body(), "<abc>");
+}
+
+TEST_F(StreamTest, ReplacementMayBeAPartOfTheChunk) {
+  factory.on_response_body = [&](FakeExchange&, std::string_view body, bool) {
+    return request::ResponseBodyVerdict{.replacement = body.substr(0, 3), .metadata = {}};
+  };
+  Answered();
+  Feed(ResponseHeaders());
+  EXPECT_THAT(Feed(ResponseBody("abcdef", true)), ElementsAre("response-body 3 end"));
+  EXPECT_EQ(last[0].response_body().response().body_mutation().streamed_response().body(), "abc");
 }
 
 TEST_F(StreamTest, C105_StreamedChunksOneToOne) {

@@ -25,34 +25,18 @@ class FunctionTask final : public Task {
 
 }  // namespace
 
-// One wake-up of the worker's thread: an alarm that is due at once.
-class TaskQueue::Poke final : public Completion {
- public:
-  explicit Poke(TaskQueue* tasks) : tasks_(tasks) {}
-  void Set(grpc::CompletionQueue* queue) {
-    alarm_.Set(queue, gpr_time_0(GPR_CLOCK_REALTIME), static_cast<Completion*>(this));
-  }
-  void Complete(bool) override {
-    TaskQueue* tasks = tasks_;
-    delete this;
-    tasks->RunAll();
-  }
-
- private:
-  TaskQueue* tasks_;
-  grpc::Alarm alarm_;
-};
-
 void TaskQueue::Post(std::shared_ptr<Task> task) {
   // Held while the alarm is set: the queue must not be shut down in between.
   const std::lock_guard lock(mutex_);
   if (queue_ == nullptr) return;
   tasks_.push_back(std::move(task));
   if (std::exchange(poked_, true)) return;
-  (new Poke(this))->Set(queue_);
+  // The one before has been delivered.
+  alarm_ = std::make_unique<grpc::Alarm>();
+  alarm_->Set(queue_, gpr_time_0(GPR_CLOCK_REALTIME), static_cast<Completion*>(this));
 }
 
-void TaskQueue::RunAll() {
+void TaskQueue::Complete(bool) {
   std::vector<std::shared_ptr<Task>> tasks;
   {
     const std::lock_guard lock(mutex_);

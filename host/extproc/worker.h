@@ -35,7 +35,7 @@ class Task {
 };
 
 // Hands tasks to a worker from any thread, and wakes it. Kept alive by those who may still post.
-class TaskQueue {
+class TaskQueue final : private Completion {
  public:
   explicit TaskQueue(grpc::CompletionQueue* queue) : queue_(queue) {}
 
@@ -44,11 +44,11 @@ class TaskQueue {
 
  private:
   friend class Worker;
-  class Poke;
-  void RunAll();
+  void Complete(bool ok) override;  // of alarm_, on the worker's thread
   void Close();
 
   std::mutex mutex_;
+  std::unique_ptr<grpc::Alarm> alarm_;        // guarded by mutex_; one a wake-up, due at once
   grpc::CompletionQueue* queue_;              // guarded by mutex_; null when closed
   std::vector<std::shared_ptr<Task>> tasks_;  // guarded by mutex_
   bool poked_ = false;                        // guarded by mutex_: a wake-up is on its way
