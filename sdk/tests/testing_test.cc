@@ -114,7 +114,7 @@ class Probe {
     if (!in.column<int64_t>(1).empty()) return epp::Status::Invalid("maybe is there");
     if (!in.column<int64_t>(2).has(0)) return epp::Status::Invalid("no age");
     const auto tokens = call.column<const epp_tokenized_prompt*>(0);
-    if (!tokens.empty()) out[0] = tokens[0]->tokens[1];
+    if (tokens.has(0)) out[0] = tokens[0]->tokens[1];
     if (const auto path = call.header("x-probe"); path) out[0] = static_cast<double>(path->size());
     const epp_parsed* parsed = call.request().parsed;
     if (parsed && parsed->segment_count > 1) {
@@ -137,6 +137,16 @@ TEST(FakePool, ProducerPartOfANameSelects) {
   EXPECT_THAT(Make<Probe>({{"from", "p3"}}).Score(pool), ElementsAre(-1));
   pool.Set("load", {9});
   EXPECT_THAT(Make<Probe>({{"from", "p3"}}).Score(pool), ElementsAre(9));
+}
+
+TEST(FakePool, TakesWhatAProducerMade) {
+  epp::test::Produced made;
+  made.columns["load"] = {0.25, std::nullopt};
+  made.request["TokenizedPrompt"] = Cell();
+  Pool pool(2);
+  Request request;
+  made.AddTo(pool, request);
+  EXPECT_THAT(Make<Probe>().Score(pool, request), ElementsAre(0.25, -1));
 }
 
 TEST(FakePool, WrongTypeIsMisuse) {
@@ -196,6 +206,44 @@ TEST(Linked, ModuleRecord) {
   EXPECT_NE(library.Find("everything"), nullptr);
   EXPECT_EQ(library.Find("everythin"), nullptr);
   EXPECT_EQ(epp_plugin_entry_v1(EPP_ABI_MAJOR + 1, 0), nullptr);
+}
+
+TEST(Linked, LintFindsNothing) {
+  EXPECT_THAT(epp::test::Lint(Library::Linked().module()), ::testing::IsEmpty());
+}
+
+// Every declaration of it is wrong.
+class Sloppy {
+ public:
+  static constexpr const char* kName = "Sloppy";
+  static constexpr const char* kDoc = "";
+  static constexpr const char* kChoices[] = {"a", "b"};
+  static constexpr std::array kParams{
+      epp::Int("count", 11, 0, 10, "default above max"), epp::Float("ratio", 0, 1, -1, "reversed"),
+      epp::String("mode", "c", "no such choice").OneOf(kChoices), epp::Bool("snake_case", true, ""),
+      epp::Bool("count", true, "declared twice")};
+  static constexpr std::array kConsumes{epp::Needs({"", EPP_T_I64}),
+                                        epp::Needs({"load", EPP_T_F64}).From("nothing"),
+                                        epp::Needs({"index", EPP_T_OPAQUE})};
+  static constexpr std::array kProduces{epp::Makes({"x", 99, 7})};
+  static epp::Result<Sloppy> Create(const epp::Context&) { return Sloppy(); }
+};
+
+TEST(Lint, FindsEveryFault) {
+  const epp_plugin_type* types[] = {&epp::detail::Type<Sloppy>::kRecord};
+  const epp_module module{sizeof(epp_module), 0, EPP_ABI_MAJOR + 1, 0, 1, 1, "-x", "v1", "", types};
+  const std::string all = ::testing::PrintToString(epp::test::Lint(module));
+  for (const char* fault :
+       {"library -x: the name is not", "the version is not", "another ABI major",
+        "needs a higher ABI minor", "type Sloppy: the name is not", "type Sloppy: no doc",
+        "it implements nothing", "parameter count: the default is out of range",
+        "parameter ratio: min is above max", "parameter mode: the default is not one of",
+        "parameter snake_case: the name is not", "parameter snake_case: doc is not one line",
+        "parameter count: declared twice", "consumes : no key",
+        "consumes load: producer_param is not", "consumes index: opaque and schema",
+        "produces x: unknown type", "produces x: unknown scope"}) {
+    EXPECT_THAT(all, ::testing::HasSubstr(fault));
+  }
 }
 
 TEST(Linked, FileThatIsNoLibrary) {

@@ -4,25 +4,33 @@
  * config can name), epp_call and epp_candidates (what a call gets), then the interface you want to
  * implement. C++ authors include epp/plugin.hpp instead and never see this file.
  *
- * Platform     Linux, LP64, little-endian, glibc. C11 or later, C++17 or later.
- * Growth       Data grows by struct_size: every struct that crosses by pointer starts with it, set
- *              by the side that allocates; fields are only appended; a reader tests EPP_HAS and
- *              treats an absent field as 0; a longer tail is ignored. Behaviour grows by interface
- *              id: a new revision ("epp.scorer/2") beside the old one. The small records marked
- *              "frozen" have no size and never change. Padding is always explicit and zero.
- * Strings      epp_str is UTF-8 unless it carries foreign bytes (header values, bodies), is not
- *              NUL-terminated, and its data is null only when size is 0. Names in constant tables
- * are NUL-terminated C strings. Memory       Nothing is freed by the other side. Host to plugin:
- * valid until the call returns, unless a comment says longer. Plugin to host: constant, or owned by
- * the instance until destroy, or written into memory of the host. Errors       Functions return an
- * epp_status (0 is OK) and may fill the caller's epp_error. No exception may leave a function;
- * pointers are never null unless documented. Threads      Every function carries one of these tags:
- *                [config]  one call at a time in the process; may block up to 5 s, may allocate
- *                [worker]  concurrent on one instance, on any of host->worker_count workers, each
- *                          with its own call->worker; must not block, sleep or do I/O
- *                [pool]    one call at a time per instance, concurrent with [worker]
- *                [scrape]  one call at a time per endpoint, concurrent across endpoints
- *                [any]     callable from anywhere, lock-free or short
+ * Platform: Linux, LP64, little-endian, glibc. C11 or later, C++17 or later.
+ *
+ * Growth: data grows by struct_size. Every struct that crosses by pointer starts with it, set by
+ * the side that allocates; fields are only appended; a reader tests EPP_HAS and treats an absent
+ * field as 0; a longer tail is ignored. Behaviour grows by interface id: a new revision
+ * ("epp.scorer/2") beside the old one. The small records marked "frozen" have no size and never
+ * change. Padding is always explicit and zero.
+ *
+ * Strings: epp_str is UTF-8 unless it carries foreign bytes (header values, bodies), is not
+ * NUL-terminated, and its data is null only when size is 0. Names in constant tables are
+ * NUL-terminated C strings.
+ *
+ * Memory: nothing is freed by the other side. Host to plugin: valid until the call returns, unless
+ * a comment says longer. Plugin to host: constant, or owned by the instance until destroy, or
+ * written into memory of the host.
+ *
+ * Errors: functions return an epp_status (0 is OK) and may fill the caller's epp_error. No
+ * exception may leave a function; pointers are never null unless documented.
+ *
+ * Threads: every function carries one of these tags.
+ *
+ * - [config]  one call at a time in the process; may block up to 5 s, may allocate
+ * - [worker]  concurrent on one instance, on any of host->worker_count workers, each with its own
+ *             call->worker; must not block, sleep or do I/O
+ * - [pool]    one call at a time per instance, concurrent with [worker]
+ * - [scrape]  one call at a time per endpoint, concurrent across endpoints
+ * - [any]     callable from anywhere, lock-free or short
  */
 #ifndef EPP_ABI_H_
 #define EPP_ABI_H_
@@ -57,8 +65,7 @@ extern "C" {
 #define EPP_HAS(p, type, field) \
   ((p)->struct_size >= offsetof(type, field) + sizeof(((const type*)0)->field))
 
-/* ---- Frozen leaf types ------------------------------------------------------------------------
- */
+/* ---- Frozen leaf types ---------------------------------------------------------------------- */
 
 /* Canonical gRPC codes, 0 is OK. An unknown code counts as EPP_INTERNAL. */
 typedef int32_t epp_status;
@@ -121,8 +128,7 @@ typedef struct epp_value {
   } v;
 } epp_value;
 
-/* ---- Errors ------------------------------------------------------------------------------------
- */
+/* ---- Errors --------------------------------------------------------------------------------- */
 
 /* Caller-owned. The callee writes at most sizeof(message) - 1 bytes of UTF-8 and a NUL. */
 typedef struct epp_error {
@@ -131,8 +137,7 @@ typedef struct epp_error {
   char message[504];
 } epp_error;
 
-/* ---- Declarations ------------------------------------------------------------------------------
- */
+/* ---- Declarations --------------------------------------------------------------------------- */
 
 #define EPP_P_BOOL 1
 #define EPP_P_I64 2
@@ -192,8 +197,7 @@ typedef struct epp_attr_spec {
   const char* schema;           /* for EPP_T_OPAQUE */
 } epp_attr_spec;
 
-/* ---- The pool ----------------------------------------------------------------------------------
- */
+/* ---- The pool ------------------------------------------------------------------------------- */
 
 typedef struct epp_label {
   epp_str key;
@@ -215,8 +219,7 @@ typedef struct epp_endpoint {
   uint32_t reserved0;
 } epp_endpoint;
 
-/* ---- The request -------------------------------------------------------------------------------
- */
+/* ---- The request ---------------------------------------------------------------------------- */
 
 #define EPP_API_NONE 0 /* not understood; forwarded as it is */
 #define EPP_API_COMPLETIONS 1
@@ -298,8 +301,7 @@ typedef struct epp_request {
   uint64_t received_ns;      /* monotonic: arrival of the headers */
 } epp_request;
 
-/* ---- A call ------------------------------------------------------------------------------------
- */
+/* ---- A call --------------------------------------------------------------------------------- */
 
 /* Passed to every [worker] function. */
 typedef struct epp_call {
@@ -333,8 +335,7 @@ typedef struct epp_candidates {
   uint64_t frame; /* number of the pool snapshot that the columns come from */
 } epp_candidates;
 
-/* ---- Host services -----------------------------------------------------------------------------
- */
+/* ---- Host services -------------------------------------------------------------------------- */
 
 #define EPP_LOG_TRACE 0
 #define EPP_LOG_DEBUG 1
@@ -381,8 +382,7 @@ typedef struct epp_host {
   const void* (*get_extension)(void* ctx, const char* id)EPP_NOEXCEPT;
 } epp_host;
 
-/* ---- Interfaces: scheduling --------------------------------------------------------------------
- */
+/* ---- Interfaces: scheduling ----------------------------------------------------------------- */
 
 /* "epp.filter/1". Says which candidates stay. */
 #define EPP_FILTER_ID "epp.filter/1"
@@ -468,8 +468,7 @@ typedef struct epp_profile_handler {
                       epp_error* err) EPP_NOEXCEPT;
 } epp_profile_handler;
 
-/* ---- Interfaces: the life of a request ---------------------------------------------------------
- */
+/* ---- Interfaces: the life of a request ------------------------------------------------------ */
 
 /* "epp.producer/1". Computes attributes for one request before it is scheduled. */
 #define EPP_PRODUCER_ID "epp.producer/1"
@@ -589,8 +588,7 @@ typedef struct epp_parser {
                                epp_usage* out, epp_error* err) EPP_NOEXCEPT;
 } epp_parser;
 
-/* ---- Interfaces: the data layer ----------------------------------------------------------------
- */
+/* ---- Interfaces: the data layer ------------------------------------------------------------- */
 
 #define EPP_SOURCE_TLS 1u
 #define EPP_SOURCE_TLS_INSECURE 2u /* do not verify the server */
@@ -664,8 +662,7 @@ typedef struct epp_pool_events {
   void (*removed)(void* self, const epp_endpoint* endpoint) EPP_NOEXCEPT;  /* [pool] */
 } epp_pool_events;
 
-/* ---- Interfaces: general -----------------------------------------------------------------------
- */
+/* ---- Interfaces: general -------------------------------------------------------------------- */
 
 /* "epp.attributes/1". For types whose attributes depend on their parameters; replaces the tables of
  * the type. Called after create; pointers live as long as the instance. */
@@ -739,8 +736,7 @@ typedef struct epp_tokenized_prompt {
   uint32_t estimated; /* 1: four bytes of text stand for a token */
 } epp_tokenized_prompt;
 
-/* ---- What a library offers ---------------------------------------------------------------------
- */
+/* ---- What a library offers ------------------------------------------------------------------ */
 
 #define EPP_STABILITY_ALPHA 1u /* loads only where experimental plugins are allowed */
 #define EPP_STABILITY_BETA 2u

@@ -97,8 +97,7 @@ class [[nodiscard]] Result {
   Status status_;
 };
 
-// ---- Declarations
-// ---------------------------------------------------------------------------------
+// ---- Declarations -----------------------------------------------------------------------------
 
 // One parameter; build it with the functions below and refine it with the members.
 struct Param {
@@ -257,8 +256,7 @@ inline constexpr AttributeKind kTokenizedPrompt{"TokenizedPrompt", EPP_T_OPAQUE,
 inline constexpr AttributeKind kMetricsAge{"metrics-age-ns", EPP_T_I64, 1, nullptr};
 }  // namespace attr
 
-// ---- What Create gets
-// -----------------------------------------------------------------------------
+// ---- What Create gets -------------------------------------------------------------------------
 
 // Host services. Cheap to copy; valid until the instance is destroyed.
 class Host {
@@ -348,8 +346,7 @@ class Context {
   const epp_value* values_;
 };
 
-// ---- What calls get
-// -------------------------------------------------------------------------------
+// ---- What calls get ---------------------------------------------------------------------------
 
 // A fixed-size column. T must be the C type of the attribute (see epp_column).
 template <class T>

@@ -14,6 +14,9 @@
 // An attribute that is required and not set has no value on any endpoint; one that is optional and
 // not set is a null column. "label/NAME" comes from the endpoints' labels, "metrics-age-ns" is 0.
 //
+// EXPECT_THAT(epp::test::Lint(epp::test::Library::Linked().module()), IsEmpty()) finds mistakes in
+// the declarations. Give the output of a producer to its consumers with Produced::AddTo.
+//
 // When a call fails its result is empty and status() holds the error. Wrong use (an interface the
 // type lacks, a row the pool lacks) and breaches of the contract throw std::logic_error. Calls may
 // run concurrently on one instance when each has its own Request and `Worker`. Needs C++20, no test
@@ -25,6 +28,7 @@
 #include <functional>
 
 #include "epp/detail/testing_columns.hpp"
+#include "epp/detail/testing_lint.hpp"
 #include "epp/detail/testing_request.hpp"
 
 // Defined by EPP_LIBRARY when the test links (or includes) the plugin's source.
@@ -52,6 +56,11 @@ struct Produced {
   }
   bool has(const AttributeName& name) const {
     return columns.count(name.text()) != 0 || request.count(name.text()) != 0;
+  }
+  // As the host does between a producer (of all endpoints of the pool) and its consumers.
+  void AddTo(Pool& pool, Request& to) const {
+    for (const auto& [key, cells] : columns) pool.Set(key, cells);
+    for (const auto& [key, cell] : request) to.Set(key, cell);
   }
   // None when it was not written, or cleared.
   Cell value(const AttributeName& name) const {
