@@ -51,6 +51,9 @@ class Catalog {
   std::span<const RefusedLibrary> refused() const { return refused_; }
 
  private:
+  absl::Status Add(std::shared_ptr<const Library> library);
+  void Insert(TypeEntry entry);
+
   std::map<std::string, TypeEntry, std::less<>> by_name_;
   std::map<std::string, std::string, std::less<>> aliases_;
   std::vector<std::shared_ptr<const Library>> libraries_;
@@ -61,6 +64,8 @@ class Catalog {
 class Instance {
  public:
   // `host` must outlive the instance. `values` are in the order of the type's params.
+  // Errors: the type's own status and text; Internal for a status that it may not use, for a null
+  // instance without an error, and for an exception.
   static absl::StatusOr<std::shared_ptr<Instance>> Create(const TypeEntry& type, std::string name,
                                                           const epp_host* host,
                                                           std::span<const epp_value> values);

@@ -29,16 +29,19 @@ struct LibraryInfo {
   std::string path;    // as installed
   std::string digest;  // hex SHA-256
   epp_abi_note note{};
-  std::string version;             // of plugin.toml, else empty
-  std::string license;             // likewise
-  std::string description;         // likewise
-  std::vector<std::string> types;  // likewise
+  std::string version;                // of plugin.toml, else empty
+  std::string license;                // likewise
+  std::string description;            // likewise
+  std::vector<std::string> types;     // likewise
+  std::string mapped_path;            // the private copy; empty when only inspected
+  std::vector<std::string> warnings;  // what is odd but no reason to refuse, one line each
 };
 
 class Library {
  public:
   // Loads `dir`/`name`.so. Errors carry a code in brackets, e.g. "[EPP-ABI-MINOR]", and name the
-  // file, what was found and what was wanted. The same digest twice gives the same object.
+  // file, what was found and what was wanted; NotFound when there is no such file. The same digest
+  // twice gives the same object. A library stays mapped for the life of the process, used or not.
   static absl::StatusOr<std::shared_ptr<const Library>> Load(const std::string& dir,
                                                              std::string_view name,
                                                              const LoadOptions& options);
