@@ -48,7 +48,7 @@ __attribute__((section(".note.epp"), used, aligned(4))) static const epp_abi_not
 #endif
 
 #ifdef TEST_TLS_BYTES
-static __thread char tls[TEST_TLS_BYTES];
+static __thread volatile char tls[TEST_TLS_BYTES];
 #endif
 #ifdef TEST_UNDEFINED
 int nobody_defines_this(void);
