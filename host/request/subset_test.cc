@@ -8,6 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "host/base/clock.h"
+#include "host/pool/pool.h"
+
 namespace epp::request {
 namespace {
 
