@@ -348,7 +348,7 @@ TEST_F(StreamTest, C095_C099_AnswersOnceTheBodyIsWhole) {
 }
 
 TEST_F(StreamTest, C097_AnyBytesAreForwardedVerbatim) {
-  std::string body("no \0 JSON \xff\xfe {", 18);
+  std::string body = std::string("no JSON \xff\xfe {") + '\0';
   for (int i = 0; i < 70000; ++i) body.push_back(static_cast<char>(i));
   Feed(Headers(false));
   Feed(Body(body.substr(0, 7), false));
