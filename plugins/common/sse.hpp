@@ -32,7 +32,9 @@ inline bool Data(std::string_view line, std::string_view& payload) {
   return true;
 }
 
-inline bool IsDone(std::string_view payload) { return payload == "[DONE]" || payload == "[DONE]\r"; }
+inline bool IsDone(std::string_view payload) {
+  return payload == "[DONE]" || payload == "[DONE]\r";
+}
 
 // Keeps part as the beginning (or more) of an unfinished line.
 inline void Keep(const Call& call, Carry& carry, std::string_view part) {
