@@ -3,6 +3,7 @@
 #include "host/request/director.h"
 #include "host/request/response.h"
 #include "host/request/state.h"
+#include "host/telemetry/worker.h"
 
 namespace epp::request {
 namespace {
@@ -59,6 +60,7 @@ HttpExchangeFactory::~HttpExchangeFactory() = default;
 
 std::unique_ptr<Exchange> HttpExchangeFactory::NewExchange(uint32_t worker,
                                                            std::shared_ptr<Waker>) {
+  telemetry::BindThread(static_cast<int>(worker));
   return std::make_unique<HttpExchange>(services_, *workers_[worker]);
 }
 

@@ -79,6 +79,19 @@ class ScrapeCounters final : public scrape::Observer {
   telemetry::EppMetrics* metrics_;
 };
 
+// Drops the series of endpoints that left.
+class GoneEndpoints final : public pool::PoolListener {
+ public:
+  explicit GoneEndpoints(telemetry::EppMetrics* metrics) : metrics_(metrics) {}
+  void EndpointUpserted(const pool::Endpoint&) override {}
+  void EndpointRemoved(const pool::Endpoint& endpoint) override {
+    metrics_->EndpointGone(endpoint.fields().name, endpoint.fields().name_space);
+  }
+
+ private:
+  telemetry::EppMetrics* metrics_;
+};
+
 class StreamCounters final : public extproc::StreamObserver {
  public:
   explicit StreamCounters(telemetry::EppMetrics* metrics) : metrics_(metrics) {}
@@ -117,6 +130,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   ~ServingApp() override {
     // Requests first, then what they use.
     if (grpc_) grpc_->Stop();
+    endpoint_queues_.reset();
     admin_.reset();
     metrics_server_.reset();
     health_.reset();
@@ -126,6 +140,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     scraper_.reset();
     if (generation_) serving_.Publish(nullptr);
     generation_.reset();
+    platform_.pool().RemoveListener(gone_.get());
     platform_.pool().RemoveListener(names_.get());
   }
 
@@ -136,6 +151,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     if (!generation_) return absl::InvalidArgumentError("the configuration is invalid");
     config_since_unix_ns_ = clock_.unix_ns();
     platform_.pool().AddListener(names_);
+    platform_.pool().AddListener(gone_);
     names_->Add(NamesOf(*generation_));
 
     if (absl::Status status = StartDiscovery(diagnostics); !status.ok()) return status;
@@ -143,7 +159,9 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     if (absl::Status status = StartScraping(); !status.ok()) return status;
     // The serving part lives inside the generation, so that requests keep the whole of it.
     serving_.Publish(std::shared_ptr<const request::Serving>(generation_, &generation_->serving()));
-    return StartListeners();
+    if (absl::Status status = StartListeners(); !status.ok()) return status;
+    ReportConfig();
+    return absl::OkStatus();
   }
 
   int Run() override {
@@ -330,6 +348,33 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       names.profiles.push_back(profile.name);
     }
     return names;
+  }
+
+  void ReportConfig() {
+    telemetry::EppMetrics& metrics = platform_.metrics();
+    metrics.generation.Set(static_cast<double>(generation_->serving().number));
+    metrics.last_reload_successful.Set(1);
+    metrics.last_reload_success_timestamp_seconds.Set(
+        static_cast<double>(clock_.unix_ns() / kSecond));
+    metrics.SetConfigInfo(generation_->config().digest.substr(0, 8), generation_->serving().number);
+    endpoint_queues_ = metrics.PerEndpointQueue([this](const telemetry::Emit& emit) {
+      const auto frame = platform_.pool().current();
+      const epp_column* queue = CoreColumn(*frame, "WaitingQueueSize", EPP_T_I64);
+      if (queue == nullptr) return;
+      for (size_t i = 0; i < frame->size(); ++i) {
+        const pool::Endpoint::Fields& fields = frame->owners()[i]->fields();
+        emit({PoolName(), fields.name_space, fields.name},
+             static_cast<double>(static_cast<const int64_t*>(queue->values)[i]));
+      }
+    });
+  }
+
+  // A column that the core metrics extractor publishes; null when nobody does.
+  const epp_column* CoreColumn(const pool::Frame& frame, std::string_view key, int32_t type) {
+    const auto id = platform_.pool().attributes().Register(key, "core-metrics-extractor", type);
+    if (!id.ok()) return nullptr;
+    const epp_column& column = frame.column(*id);
+    return column.values ? &column : nullptr;
   }
 
   absl::Status StartDiscovery(config::Diagnostics& diagnostics) {
@@ -633,15 +678,11 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     const uint64_t now = clock_.mono_ns();
     uint64_t oldest = 0;
     std::vector<double> queue, running, kv;
-    const auto column = [&](const char* key, int32_t type) -> const epp_column* {
-      const auto id = platform_.pool().attributes().Register(key, "core-metrics-extractor", type);
-      return id.ok() ? &frame->column(*id) : nullptr;
-    };
-    const epp_column* queue_column = column("WaitingQueueSize", EPP_T_I64);
-    const epp_column* running_column = column("RunningRequestsSize", EPP_T_I64);
-    const epp_column* kv_column = column("KVCacheUsagePercent", EPP_T_F64);
+    const epp_column* queue_column = CoreColumn(*frame, "WaitingQueueSize", EPP_T_I64);
+    const epp_column* running_column = CoreColumn(*frame, "RunningRequestsSize", EPP_T_I64);
+    const epp_column* kv_column = CoreColumn(*frame, "KVCacheUsagePercent", EPP_T_F64);
     const auto int_at = [](const epp_column* c, size_t i) {
-      return c && c->values ? static_cast<double>(static_cast<const int64_t*>(c->values)[i]) : 0.0;
+      return c ? static_cast<double>(static_cast<const int64_t*>(c->values)[i]) : 0.0;
     };
     for (size_t i = 0; i < frame->size(); ++i) {
       ++by_state[static_cast<size_t>(frame->states()[i])];
@@ -713,6 +754,8 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   telemetry::DecisionRings rings_;
   TrafficMeter traffic_;
   std::shared_ptr<admin::Names> names_ = std::make_shared<admin::Names>();
+  std::shared_ptr<GoneEndpoints> gone_ = std::make_shared<GoneEndpoints>(&platform_.metrics());
+  std::unique_ptr<telemetry::Registry::Callback> endpoint_queues_;
   ScrapeCounters scrape_counters_;
   StreamCounters stream_counters_;
   std::shared_ptr<runtime::Generation> generation_;
