@@ -41,7 +41,7 @@ struct RequestState {
   uint64_t received_ns = 0;
   std::string_view path;
   const scheduling::Step<epp_parser>* parser = nullptr;
-  epp_parsed parsed{};  // its views are gone once the request was sent on
+  epp_parsed parsed{};            // its views are gone once the request was sent on
   std::string_view model;         // as the client named it
   std::string_view target_model;  // as the model server is asked
   bool forwarded = false;         // a verdict with a destination was given

@@ -252,7 +252,7 @@ typedef struct epp_segment {
   /* Index of the message in a conversation. Of EPP_API_RESPONSES: 0 instructions, 1 tools, 2 input.
    * Else 0. */
   uint32_t message;
-  epp_str bytes;    /* a view into the body, without the quotes of a JSON string */
+  epp_str bytes; /* a view into the body, without the quotes of a JSON string */
 } epp_segment;
 
 #define EPP_PARSED_STREAM 1u        /* the client asked for a streamed response */
