@@ -54,10 +54,19 @@ std::string Position(const Mark& mark) {
   return StrCat(mark.source->name, ":", mark.line, ":", mark.column, ": ");
 }
 
+using Marks = std::vector<Mark>;
+
 // The source line with a caret below the place.
-void AppendExcerpt(const Diagnostic& d, bool colour, std::string* out) {
-  const std::string_view full = LineOf(d.mark.source->text, d.mark.line);
-  const std::string_view line = full.substr(0, kMaxExcerpt);
+void AppendExcerpt(const Diagnostic& d, const Marks& redacted, bool colour, std::string* out) {
+  std::string line(LineOf(d.mark.source->text, d.mark.line));
+  for (const Mark& hide : redacted) {
+    if (hide.source != d.mark.source || hide.line != d.mark.line || hide.column == 0) continue;
+    const size_t begin = std::min<size_t>(hide.column - 1, line.size());
+    const size_t size = hide.length == 0 ? line.size() : hide.length;
+    std::fill_n(line.begin() + static_cast<std::ptrdiff_t>(begin),
+                std::min(size, line.size() - begin), '*');
+  }
+  line.resize(std::min(line.size(), kMaxExcerpt));
   const std::string number = StrCat(d.mark.line);
   const std::string gutter(number.size() < 5 ? 5 - number.size() : 0, ' ');
   StrAppend(out, gutter, number, " | ", Printable(line), "\n");
@@ -65,7 +74,7 @@ void AppendExcerpt(const Diagnostic& d, bool colour, std::string* out) {
   const size_t column = d.mark.column > 0 ? d.mark.column - 1 : 0;
   if (column > line.size()) return;
   // Control characters print longer than they are.
-  const size_t indent = Printable(line.substr(0, column)).size();
+  const size_t indent = Printable(std::string_view(line).substr(0, column)).size();
   const size_t room = line.size() - column;
   const size_t carets = std::clamp<size_t>(d.mark.length, 1, std::max<size_t>(room, 1));
   StrAppend(out, "      | ", std::string(indent, ' '), colour ? "\x1b[31m" : "",
@@ -74,7 +83,7 @@ void AppendExcerpt(const Diagnostic& d, bool colour, std::string* out) {
   StrAppend(out, "  [", d.code, "]\n");
 }
 
-std::string RenderOne(const Diagnostic& d, bool colour) {
+std::string RenderOne(const Diagnostic& d, const Marks& redacted, bool colour) {
   std::string out = StrCat(Position(d.mark), SeverityName(d.severity), ": ", Printable(d.message));
   const bool excerpt = d.mark.source && d.mark.line > 0;
   if (!excerpt) {
@@ -82,7 +91,7 @@ std::string RenderOne(const Diagnostic& d, bool colour) {
     StrAppend(&out, "  [", d.code, "]");
   }
   out += "\n";
-  if (excerpt) AppendExcerpt(d, colour, &out);
+  if (excerpt) AppendExcerpt(d, redacted, colour, &out);
   if (!d.hint.empty()) StrAppend(&out, "  hint: ", Printable(d.hint), "\n");
   return out;
 }
@@ -126,7 +135,7 @@ std::string Diagnostics::Render(bool colour) const {
   size_t shown = 0;
   for (const Diagnostic* d : Sorted(all_)) {
     if (shown++ == kMaxShown) break;
-    out += RenderOne(*d, colour);
+    out += RenderOne(*d, redacted_, colour);
   }
   if (all_.size() > kMaxShown) StrAppend(&out, all_.size() - kMaxShown, " more\n");
   return out;
@@ -148,7 +157,7 @@ std::string Diagnostics::RenderJson() const {
     w.Field("message", d->message);
     if (!d->caret.empty()) w.Field("detail", d->caret);
     if (!d->hint.empty()) w.Field("hint", d->hint);
-    w.Field("rendered", RenderOne(*d, false));
+    w.Field("rendered", RenderOne(*d, redacted_, false));
     w.EndObject();
   }
   w.EndArray();

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace epp::config {
@@ -42,6 +43,8 @@ class Diagnostics {
              std::string hint = {});
   void Warning(Mark mark, std::string code, std::string message, std::string caret = {},
                std::string hint = {});
+  // Hides `mark.length` bytes (0: the rest of the line) from every excerpt, for a secret's value.
+  void Redact(Mark mark) { redacted_.push_back(std::move(mark)); }
   bool ok() const { return errors_ == 0; }
   size_t errors() const { return errors_; }
   size_t warnings() const { return all_.size() - errors_; }
@@ -54,6 +57,7 @@ class Diagnostics {
 
  private:
   std::vector<Diagnostic> all_;
+  std::vector<Mark> redacted_;
   size_t errors_ = 0;
 };
 

@@ -258,6 +258,13 @@ void WriteJson(const Node& node, JsonWriter& w) {
 
 }  // namespace
 
+Node::Node() = default;
+Node::~Node() = default;
+Node::Node(const Node&) = default;
+Node::Node(Node&&) noexcept = default;
+Node& Node::operator=(const Node&) = default;
+Node& Node::operator=(Node&&) noexcept = default;
+
 const Node* Node::Find(std::string_view name) const {
   for (const auto& [key, value] : members) {
     if (key.text == name) return &value;

@@ -28,6 +28,14 @@ struct Node {
   std::vector<Node> items;                     // lists
   Mark mark;
 
+  // Defined where Node is complete, which its own pairs need.
+  Node();
+  ~Node();
+  Node(const Node&);
+  Node(Node&&) noexcept;
+  Node& operator=(const Node&);
+  Node& operator=(Node&&) noexcept;
+
   bool IsText() const { return kind == Kind::kScalar && scalar == Scalar::kText; }
   // The member of that name, exactly; null when there is none, or when this is no map.
   const Node* Find(std::string_view name) const;

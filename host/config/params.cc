@@ -70,7 +70,10 @@ class ParamDecoder {
  public:
   ParamDecoder(const epp_plugin_type& type, std::string_view what, Diagnostics& out)
       : type_(type), what_(what), out_(out), values_(std::make_shared<ParamValues>()) {
-    for (const epp_param_spec* spec : specs()) values_->values_.push_back(Default(*spec));
+    for (const epp_param_spec* spec : specs()) {
+      values_->values_.push_back(Default(*spec));
+      has_secret_ |= (spec->flags & EPP_PARAM_SECRET) != 0;
+    }
   }
 
   std::shared_ptr<const ParamValues> Run(const Node* parameters, const Mark& mark) {
@@ -133,6 +136,8 @@ class ParamDecoder {
               StrCat(what_, ": parameter \"", path, "\" is ", value.KindName(), ", want a map"));
         }
       } else if (!(type_.flags & EPP_TYPE_ANY_PARAMS)) {
+        // Perhaps a secret under a mistyped name.
+        if (has_secret_) Hide(value);
         Unknown(path, prefix, key);
       }
     }
@@ -158,6 +163,7 @@ class ParamDecoder {
 
   void Take(size_t index, const Node& key, const Node& node) {
     const epp_param_spec& spec = *specs()[index];
+    if (spec.flags & EPP_PARAM_SECRET) Hide(node);
     if (!given_.insert(index).second) {
       out_.Error(key.mark, "EPP-CFG-DUPLICATE-KEY",
                  StrCat(what_, ": parameter \"", spec.name, "\" is given twice"));
@@ -175,6 +181,19 @@ class ParamDecoder {
     epp_value& value = values_->values_[index];
     if (!Convert(spec, node, value)) return;
     value.present = 1;
+  }
+
+  // Keeps a value out of the excerpts of all messages.
+  void Hide(const Node& node) {
+    Mark mark = node.mark;
+    // A scalar of several lines is longer than its mark says; its other lines carry no messages.
+    if (node.kind != Node::Kind::kScalar || node.text.size() > mark.length) mark.length = 0;
+    out_.Redact(std::move(mark));
+    for (const auto& [key, value] : node.members) {
+      Hide(key);
+      Hide(value);
+    }
+    for (const Node& item : node.items) Hide(item);
   }
 
   bool Convert(const epp_param_spec& spec, const Node& node, epp_value& value) {
@@ -284,6 +303,7 @@ class ParamDecoder {
   Diagnostics& out_;
   std::shared_ptr<ParamValues> values_;
   std::set<size_t> given_;
+  bool has_secret_ = false;
 };
 
 std::string ParamValues::Canonical() const {

@@ -143,11 +143,12 @@ class Decoder {
     }
   }
 
-  void Duration(const Node& map, std::string_view name, std::string_view what) {
+  void Duration(const Node& map, std::string_view name, std::string_view what,
+                bool negative = false) {
     const std::optional<std::string> text = Text(map, name, what);
     if (!text) return;
     const absl::StatusOr<int64_t> ns = ParseGoDurationNs(*text);
-    if (!ns.ok() || *ns < 0) {
+    if (!ns.ok() || (*ns < 0 && !negative)) {
       Error(map.Find(name)->mark, "EPP-CFG-DURATION",
             StrCat(what, ".", name, " is \"", *text,
                    "\", want a duration such as \"90s\" or \"1m30s\", not negative"));
@@ -332,7 +333,8 @@ class Decoder {
             StrCat("crossReplicaSyncerPluginRef names \"", *syncer,
                    "\", but no plugin type synchronises replicas"));
     }
-    Duration(*data, "crossReplicaSyncInterval", "dataLayer");
+    // Not positive means the default.
+    Duration(*data, "crossReplicaSyncInterval", "dataLayer", /*negative=*/true);
   }
 
   void Band(const Node& band, const std::string& what, RawConfig& config) {
@@ -387,8 +389,11 @@ class Decoder {
     if (const Node* detector = Member(*flow, "saturationDetector")) {
       config.saturation_detector = Ref(*detector, "flowControl.saturationDetector");
     }
-    const bool only_detector = flow->members.size() == 1 && flow->Find("saturationDetector");
-    if (!config.flow_control_gate && !only_detector) {
+    const bool has_more =
+        std::any_of(flow->members.begin(), flow->members.end(), [](const auto& member) {
+          return member.first.text != "saturationDetector" && member.first.text != "enableEviction";
+        });
+    if (!config.flow_control_gate && has_more) {
       out_.Warning(flow->mark, "EPP-CFG-FLOW-OFF",
                    "flowControl is ignored: the feature gate flowControl is off", "",
                    "featureGates: [flowControl]");
@@ -437,10 +442,13 @@ class Decoder {
   void FindPlaceholders(const Node& node) {
     if (node.kind == Node::Kind::kScalar) {
       const size_t at = node.text.find("${");
-      if (at != std::string::npos && node.text.find('}', at) != std::string::npos) {
-        out_.Warning(node.mark, "EPP-CFG-UNSUBSTITUTED",
-                     StrCat("\"", node.text, "\" looks like a placeholder"),
-                     "nothing is substituted here");
+      const size_t end = node.text.find('}', at == std::string::npos ? 0 : at);
+      if (at != std::string::npos && end != std::string::npos) {
+        // No more than the placeholder: the rest may be secret.
+        out_.Warning(
+            node.mark, "EPP-CFG-UNSUBSTITUTED",
+            StrCat("\"", node.text.substr(at, end - at + 1), "\" looks like a placeholder"),
+            "nothing is substituted here");
       }
     }
     for (const auto& [key, value] : node.members) FindPlaceholders(value);
