@@ -28,6 +28,11 @@ std::string NewRequestId(Random& random) {
                          high & 0xffff, low >> 48, low & 0xffffffffffff);
 }
 
+// Tells equal ids from different ones without showing them.
+uint64_t KeyedHash(std::string_view text, uint64_t key) {
+  return Random(std::hash<std::string_view>()(text) ^ key).Next();
+}
+
 telemetry::ErrorCode MetricCode(ErrorCode code) {
   switch (code) {
     case ErrorCode::kBadRequest:
@@ -397,8 +402,7 @@ class Directing {
     if (!services().decisions->enabled()) return;
     record.objective.Set(View(request_.objective));
     record.priority = request_.priority;
-    record.fairness_hash =
-        std::hash<std::string_view>()(View(request_.fairness_id)) ^ services().identifier_key;
+    record.fairness_hash = KeyedHash(View(request_.fairness_id), services().identifier_key);
     record.cached_predicted = state_.predicted_cached_tokens;
     if (serving().tokenized_prompt) {
       const epp_column& column = state_.context.request_columns[*serving().tokenized_prompt];
