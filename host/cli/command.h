@@ -64,5 +64,12 @@ int Dispatch(const std::vector<std::string>& arguments, Io& io);
 // One per file of this folder.
 std::unique_ptr<Command> MakeServe();
 std::unique_ptr<Command> MakeCheck();
+std::unique_ptr<Command> MakePlugins();
+std::unique_ptr<Command> MakeStatus();
+std::unique_ptr<Command> MakePool();
+std::unique_ptr<Command> MakeExplain();
+std::unique_ptr<Command> MakeHelp();
+std::unique_ptr<Command> MakeCompletion();
+std::unique_ptr<Command> MakeVersion();
 
 }  // namespace epp::cli

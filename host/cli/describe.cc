@@ -1,9 +1,12 @@
 #include "host/cli/describe.h"
 
 #include <algorithm>
+#include <span>
+#include <utility>
 
 #include "host/base/json_writer.h"
 #include "host/base/str_cat.h"
+#include "host/cli/type_text.h"
 
 namespace epp::cli {
 namespace {
@@ -28,6 +31,21 @@ void Join(std::string* list, std::string_view separator, std::string_view item) 
 std::string Origin(const config::PluginSpec& plugin) {
   if (!plugin.injected.empty()) return StrCat("injected: ", plugin.injected);
   return plugin.mark.source ? StrCat(plugin.mark.source->name, ":", plugin.mark.line) : "declared";
+}
+
+// Flat, by the declared (dotted) names. The text of a secret is never shown.
+void AppendParameters(const config::PluginSpec& plugin, std::string* out) {
+  if (!plugin.params) return;
+  const epp_plugin_type& type = *plugin.type->type;
+  const std::span<const epp_value> values = plugin.params->view();
+  bool first = true;
+  for (uint32_t i = 0; i < type.param_count && i < values.size(); ++i) {
+    const epp_param_spec& spec = *type.params[i];
+    if (!values[i].present || (spec.flags & EPP_PARAM_IGNORED)) continue;
+    if (std::exchange(first, false)) *out += "  parameters:\n";
+    StrAppend(out, "    ", spec.name, ": ",
+              spec.flags & EPP_PARAM_SECRET ? "(redacted)" : FormatValue(values[i]), "\n");
+  }
 }
 
 }  // namespace
@@ -68,7 +86,7 @@ std::string PrintEffective(const config::ResolvedConfig& config) {
   for (const config::PluginSpec& plugin : config.plugins) {
     StrAppend(&out, "- name: ", Quoted(plugin.name), "  # ", Origin(plugin), "\n");
     StrAppend(&out, "  type: ", plugin.type->name(), "\n");
-    if (plugin.params) StrAppend(&out, "  # parameters: ", plugin.params->Canonical(), "\n");
+    AppendParameters(plugin, &out);
   }
   out += "schedulingProfiles:\n";
   for (const config::ProfileSpec& profile : config.profiles) {

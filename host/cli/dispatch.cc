@@ -12,6 +12,13 @@ namespace {
 constexpr std::array kCommands = {
     CommandEntry{"serve", "run the endpoint picker", MakeServe},
     CommandEntry{"check", "is this configuration good here; what does it amount to", MakeCheck},
+    CommandEntry{"plugins", "plugin types and libraries; one type in detail", MakePlugins},
+    CommandEntry{"status", "one-screen health of the running epp", MakeStatus},
+    CommandEntry{"pool", "its endpoints as a table", MakePool},
+    CommandEntry{"explain", "why a request went where it went", MakeExplain},
+    CommandEntry{"completion", "completion for bash, zsh or fish", MakeCompletion},
+    CommandEntry{"version", "what this executable is made of", MakeVersion},
+    CommandEntry{"help", "a topic, or what a diagnostic code means", MakeHelp},
 };
 
 void PrintOverview(std::ostream& out) {

@@ -63,6 +63,8 @@ class Serve final : public Command {
     return Start(**line, diagnostics, io);
   }
 
+  std::vector<std::string> FlagNames() const override { return ServeFlagNames(); }
+
  private:
   int Run(Io&) override { return kBug; }
 
