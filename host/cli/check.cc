@@ -33,7 +33,7 @@ Stage StageOf(const std::string& code) {
   };
   static constexpr std::array<std::string_view, 5> kMoreWiringCodes = {
       "EPP-CFG-DATA-CYCLE", "EPP-CFG-NO-DISCOVERY", "EPP-CFG-FLOW-OFF", "EPP-CFG-FLOW-UNAVAILABLE",
-      "EPP-CFG-INTERFACE"};
+      "EPP-CFG-DUPLICATE-PARSER"};
   static constexpr std::array<std::string_view, 3> kLibraryCodes = {
       "EPP-CFG-UNKNOWN-TYPE", "EPP-CFG-EXPERIMENTAL", "EPP-CFG-CREATE"};
   const auto in = [&](const auto& codes) {
