@@ -7,6 +7,7 @@
 #include <csignal>
 #include <random>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "host/admin/admin_server.h"
@@ -18,12 +19,14 @@
 #include "host/pool/file_discovery.h"
 #include "host/request/http_exchange.h"
 #include "host/scrape/scrape_loop.h"
+#include "host/serve/conditions.h"
 #include "host/serve/documents.h"
 #include "host/serve/load.h"
 #include "host/serve/metrics_port.h"
 #include "host/serve/observers.h"
 #include "host/serve/plugin_states.h"
 #include "host/serve/pool_gauges.h"
+#include "host/serve/pool_log.h"
 #include "host/serve/traffic_meter.h"
 #include "host/telemetry/log.h"
 
@@ -32,6 +35,13 @@ namespace {
 
 constexpr uint64_t kSecond = 1'000'000'000;
 constexpr absl::Duration kFinishWithin = absl::Minutes(2);
+constexpr uint64_t kProblemRepeatNs = 600 * kSecond;
+
+constexpr ConditionSpec kPoolEmpty{"pool-empty", 0};
+constexpr ConditionSpec kMetricsStale{"metrics-stale", 2 * kSecond};
+constexpr ConditionSpec kFlapping{"endpoint-flapping", 0};
+constexpr ConditionSpec kClockStep{"clock-step", 0};
+constexpr uint32_t kFlappingChanges = 5;  // of one endpoint in a minute
 
 std::string_view View(const absl::Status& status) {
   return {status.message().data(), status.message().size()};
@@ -74,6 +84,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
         rings_(platform_.workers(), {.records = static_cast<uint32_t>(settings_.records),
                                      .failures = static_cast<uint32_t>(settings_.records / 4)}),
         traffic_(&rings_),
+        conditions_(&clock_, &platform_.metrics(), kProblemRepeatNs),
         gauges_(&platform_.pool(), &platform_.metrics(), &clock_, PoolName()),
         scrape_counters_(&platform_.metrics()),
         stream_counters_(&platform_.metrics()) {}
@@ -91,6 +102,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     if (generation_) serving_.Publish(nullptr);
     generation_.reset();
     platform_.pool().RemoveListener(gone_.get());
+    platform_.pool().RemoveListener(pool_log_.get());
     platform_.pool().RemoveListener(names_.get());
   }
 
@@ -102,6 +114,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     config_since_unix_ns_ = clock_.unix_ns();
     platform_.pool().AddListener(names_);
     platform_.pool().AddListener(gone_);
+    platform_.pool().AddListener(pool_log_);
     names_->Add(NamesOf(*generation_));
 
     if (absl::Status status = StartDiscovery(diagnostics); !status.ok()) return status;
@@ -125,6 +138,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       const timespec second{1, 0};
       const int signal = sigtimedwait(&signals, nullptr, &second);
       traffic_.Sample(clock_.mono_ns());
+      Watch();
       if (clock_.mono_ns() >= next_flush) {
         gauges_.Flush();
         next_flush =
@@ -161,6 +175,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     status.pool_name = PoolName();
     status.pool_source = endpoints_path_;
     gauges_.Describe(status);
+    status.warnings = conditions_.raised();
     status.requests_per_s = traffic_.requests_per_s();
     const TrafficMeter::Recent recent = traffic_.recent();
     status.running = grpc_ ? static_cast<int64_t>(grpc_->open_streams()) : recent.running;
@@ -373,6 +388,28 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     return false;
   }
 
+  // Looks for lasting problems; once a second.
+  void Watch() {
+    const uint64_t now = clock_.mono_ns();
+    pool_log_->Flush(*platform_.pool().current());
+    admin::Status status;
+    gauges_.Describe(status);
+    const int total = status.pool.total();
+    const int stale = total - status.pool.fresh;
+    conditions_.Set(kPoolEmpty, total == 0, "the pool has no endpoints");
+    conditions_.Set(kMetricsStale, stale > 0,
+                    StrCat(stale, " of ", total, " endpoints have no fresh metrics"));
+    const uint32_t changes = pool_log_->most_changes_a_minute(now);
+    conditions_.Set(kFlapping, changes > kFlappingChanges,
+                    StrCat("an endpoint changed its state ", changes, " times in a minute"));
+    const int64_t offset = static_cast<int64_t>(clock_.unix_ns()) - static_cast<int64_t>(now);
+    const int64_t step = offset - std::exchange(clock_offset_ns_, offset);
+    const bool stepped = clock_seen_ && std::abs(step) > static_cast<int64_t>(kSecond);
+    clock_seen_ = true;
+    conditions_.Set(kClockStep, stepped,
+                    StrCat("the wall clock jumped by ", step / 1'000'000, " ms"));
+  }
+
   // Health goes first, so that probes see it; the data layer goes on until the last stream ended.
   void Drain(const sigset_t& signals) {
     draining_.store(true, std::memory_order_release);
@@ -411,7 +448,11 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   Platform platform_;
   telemetry::DecisionRings rings_;
   TrafficMeter traffic_;
+  Conditions conditions_;
   PoolGauges gauges_;
+  std::shared_ptr<PoolLog> pool_log_ = std::make_shared<PoolLog>();
+  int64_t clock_offset_ns_ = 0;  // wall clock against monotonic, at the last look
+  bool clock_seen_ = false;
   std::shared_ptr<admin::Names> names_ = std::make_shared<admin::Names>();
   std::shared_ptr<GoneEndpoints> gone_ = std::make_shared<GoneEndpoints>(&platform_.metrics());
   ScrapeCounters scrape_counters_;

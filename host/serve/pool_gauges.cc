@@ -116,15 +116,6 @@ void PoolGauges::Describe(admin::Status& status) const {
     }
   }
   status.pool.oldest_ms = oldest / 1'000'000;
-  const uint64_t since = clock_->unix_ns();
-  if (frame->size() == 0) {
-    status.warnings.push_back({"pool-empty", "the pool has no endpoints", since});
-  } else if (status.pool.fresh < status.pool.total()) {
-    status.warnings.push_back({"metrics-stale",
-                               StrCat(status.pool.total() - status.pool.fresh, " of ",
-                                      status.pool.total(), " endpoints have no fresh metrics"),
-                               since});
-  }
 }
 
 }  // namespace epp::serve

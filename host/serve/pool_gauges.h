@@ -19,7 +19,7 @@ class PoolGauges {
 
   // Recomputes averages over endpoints with fresh metrics, and counts by state.
   void Flush();
-  // Fills the pool's part of a status, its problems and its warnings.
+  // Fills the pool's part of a status, with the endpoints that are not fresh.
   void Describe(admin::Status& status) const;
 
  private:
