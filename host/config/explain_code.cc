@@ -60,9 +60,6 @@ constexpr std::array kTexts = {
     CodeText{"EPP-CFG-DUPLICATE-KEY", "A map or a parameter list has one key twice.",
              "weight: 1 and weight: 2 in one entry",
              "Keep one of them. YAML libraries often take the last one silently."},
-    CodeText{"EPP-CFG-DUPLICATE-PARSER", "requestHandler.parsers lists two parsers of one type.",
-             "parsers: [{pluginRef: openai-parser}, {pluginRef: my-openai-parser}]",
-             "Keep one of them; only the first is used."},
     CodeText{"EPP-CFG-DUPLICATE-NAME",
              "Two plugins, profiles or priority bands have the same name.",
              "two plugins of type queue-scorer without names", "Give each its own name."},
@@ -258,6 +255,12 @@ constexpr std::array kTexts = {
     CodeText{"EPP-SET-UNKNOWN-KEY", "A setting or section that does not exist.",
              "[serve] grpc_listne = \":9002\"",
              "Correct the spelling; epp serve --print-settings lists all."},
+    CodeText{"EPP-TLS-SELF-SIGNED",
+             "The ext-proc port has a certificate that epp made itself, so a proxy cannot tell it "
+             "from an impostor's.",
+             "epp serve without [tls] cert_dir",
+             "Put tls.crt and tls.key into a directory and name it in [tls] cert_dir, or turn TLS "
+             "off where the network is trusted."},
 };
 
 }  // namespace
