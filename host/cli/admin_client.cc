@@ -157,7 +157,10 @@ absl::StatusOr<http::ClientResponse> ClientCommand::Get(Io& io, const std::strin
   absl::StatusOr<http::ClientResponse> response = http::Call(address->target, request);
   if (!response.ok()) {
     const bool late = absl::IsDeadlineExceeded(response.status());
-    std::string message = StrCat("no running epp at ", address_, ": ", View(response.status()));
+    // The client's own message begins with the address.
+    std::string_view why = View(response.status());
+    if (why.starts_with(address_)) why.remove_prefix(std::min(why.size(), address_.size() + 2));
+    std::string message = StrCat("no running epp at ", address_, ": ", why);
     if (const std::string socket = DescribeSocket(address->target.unix_path); !socket.empty()) {
       StrAppend(&message, " (", socket, ")");
     }

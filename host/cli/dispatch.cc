@@ -50,7 +50,7 @@ int Dispatch(const std::vector<std::string>& arguments, Io& io) {
     if (entry.name == word) return entry.make()->Main({arguments.begin() + 1, arguments.end()}, io);
     names.push_back(entry.name);
   }
-  const std::string_view meant = Nearest(word, names);
+  const std::string_view meant = Nearest(word, names, word.size() < 5 ? 1 : 2);
   io.err << "epp: unknown command \"" << word << "\"";
   if (!meant.empty()) io.err << ", did you mean \"" << meant << "\"?";
   io.err << "\n  hint: epp -h\n";

@@ -110,7 +110,7 @@ class Help final : public Command {
     for (const config::CodeText& text : config::CodeTexts()) known.push_back(text.code);
     for (const CommandEntry& entry : Commands()) known.push_back(entry.name);
     std::string message = StrCat("\"", word_, "\" is no topic, command or code");
-    const std::string_view meant = Nearest(word_, known, 3);
+    const std::string_view meant = Nearest(word_, known, word_.size() < 5 ? 1 : 2);
     if (!meant.empty()) StrAppend(&message, ", did you mean \"", meant, "\"?");
     return Fail(io, kUsage, "EPP-CLI-USAGE", message);
   }

@@ -98,11 +98,6 @@ class Plugins final : public Command {
     for (const loader::RefusedLibrary& refused : catalog.refused()) {
       io.err << "refused: " << refused.path << ": " << View(refused.why) << "\n";
     }
-    for (const auto& library : catalog.libraries()) {
-      for (const std::string& warning : library->info().warnings) {
-        io.err << "warning: " << library->info().path << ": " << warning << "\n";
-      }
-    }
   }
 
   void ListText(Io& io, const std::vector<const loader::TypeEntry*>& types) const {
@@ -258,6 +253,7 @@ class Plugins final : public Command {
         StrCat(info.path, ", ABI ", entry.library->module().abi_major, ".",
                entry.library->module().abi_minor, ", sha256 ", info.digest.substr(0, 12)));
     row("licence", info.license);
+    for (const std::string& warning : info.warnings) row("note", warning);
   }
 
   static void Parameters(Io& io, const epp_plugin_type& type) {

@@ -5,6 +5,8 @@
 #include "host/base/str_cat.h"
 #include "host/cli/command.h"
 #include "host/cli/load.h"
+#include "host/cli/notify.h"
+#include "host/cli/summary.h"
 #include "host/serve/app.h"
 #include "host/telemetry/log.h"
 
@@ -33,6 +35,9 @@ void BlockSignals() {
 bool IsConfigError(const absl::Status& status) {
   return absl::IsInvalidArgument(status) || absl::IsNotFound(status);
 }
+
+// How long streams may take to end once new ones are refused, and some.
+constexpr int64_t kFinishUs = 150'000'000;
 
 class Serve final : public Command {
  public:
@@ -82,7 +87,44 @@ class Serve final : public Command {
       return Fail(io, IsConfigError(app.status()) ? kConfig : kNo, "EPP-CLI-START",
                   View(app.status()));
     }
-    return (*app)->Run();
+    Announce(line, **app, io);
+    serve::RunHooks hooks;
+    int ticks = 0;
+    hooks.tick = [&] {
+      if (ticks++ % 10 == 0) Notify(StrCat("STATUS=", StatusLine((*app)->CurrentStatus())));
+    };
+    hooks.draining = [&] {
+      const int64_t wait_us = line.settings.settings().drain / 1000 + kFinishUs;
+      Notify(StrCat("STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC=", wait_us));
+    };
+    Notify("READY=1");
+    return (*app)->Run(hooks);
+  }
+
+  // The summary: a block for people, one event for programs.
+  static void Announce(const ServeCommandLine& line, serve::App& app, Io& io) {
+    const serve::Facts facts = app.CurrentFacts();
+    const Summary summary = Summarise(line, facts, app.CurrentStatus());
+    const std::string& format = line.settings.settings().log_format;
+    if (format == "text" || (format == "auto" && io.err_tty)) {
+      io.err << SummaryText(summary, facts) << std::flush;
+      return;
+    }
+    std::string text;
+    for (const auto& [name, what] : summary)
+      StrAppend(&text, text.empty() ? "" : " | ", name, ": ", what);
+    EPP_LOG_EXEMPT(kInfo, "main", "startup", {{"summary", text}});
+    EPP_LOG_EXEMPT(kInfo, "main", "ready",
+                   {{"took_ms", facts.took_ns / 1'000'000},
+                    {"grpc", facts.grpc},
+                    {"health", facts.health},
+                    {"metrics", facts.metrics},
+                    {"admin", facts.admin}});
+  }
+
+  static std::string StatusLine(const admin::Status& status) {
+    return StrCat(status.ready ? "" : "not ready, ", "generation ", status.generation, ", ",
+                  status.pool.fresh, " of ", status.pool.total(), " endpoints fresh");
   }
 };
 

@@ -258,6 +258,12 @@ constexpr std::array kTexts = {
     CodeText{"EPP-SET-UNKNOWN-KEY", "A setting or section that does not exist.",
              "[serve] grpc_listne = \":9002\"",
              "Correct the spelling; epp serve --print-settings lists all."},
+    CodeText{"EPP-TLS-SELF-SIGNED",
+             "The ext-proc port has a certificate that epp made itself, so a proxy cannot tell it "
+             "from an impostor's.",
+             "epp serve without [tls] cert_dir",
+             "Put tls.crt and tls.key into a directory and name it in [tls] cert_dir, or turn TLS "
+             "off where the network is trusted."},
 };
 
 }  // namespace

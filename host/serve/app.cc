@@ -124,12 +124,11 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     serving_.Publish(std::shared_ptr<const request::Serving>(generation_, &generation_->serving()));
     if (absl::Status status = StartListeners(); !status.ok()) return status;
     ReportConfig();
+    ready_ns_ = clock_.mono_ns();
     return absl::OkStatus();
   }
 
-  int Run() override {
-    EPP_LOG_EXEMPT(kInfo, "main", "ready",
-                   {{"took_ms", (clock_.mono_ns() - started_ns_) / 1'000'000}});
+  int Run(const RunHooks& hooks) override {
     sigset_t signals;
     sigemptyset(&signals);
     for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&signals, signal);
@@ -139,6 +138,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       const int signal = sigtimedwait(&signals, nullptr, &second);
       traffic_.Sample(clock_.mono_ns());
       Watch();
+      if (hooks.tick) hooks.tick();
       if (clock_.mono_ns() >= next_flush) {
         gauges_.Flush();
         next_flush =
@@ -146,8 +146,36 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       }
       if (signal == SIGTERM || signal == SIGINT) break;
     }
-    Drain(signals);
-    return 0;
+    if (hooks.draining) hooks.draining();
+    return Drain(signals) ? 0 : 1;
+  }
+
+  Facts CurrentFacts() const override {
+    Facts facts;
+    facts.workers = platform_.workers();
+    facts.took_ns = ready_ns_ - started_ns_;
+    facts.generation = generation_.get();
+    const std::string own = OwnPluginsDir();
+    for (const auto& library : platform_.catalog().libraries()) {
+      ++facts.libraries;
+      if (!library->info().path.starts_with(own)) ++facts.third_party_libraries;
+    }
+    facts.refused_libraries = platform_.catalog().refused().size();
+    for (const std::string& dir : settings_.plugin_dirs) {
+      StrAppend(&facts.plugin_dirs, facts.plugin_dirs.empty() ? "" : ", ", dir);
+    }
+    if (facts.plugin_dirs.empty()) facts.plugin_dirs = own;
+    facts.endpoints = endpoints_at_start_;
+    const auto with_port = [](const std::string& listen, uint16_t port) {
+      return StrCat(std::string_view(listen).substr(0, listen.rfind(':')), ":", port);
+    };
+    facts.grpc = with_port(settings_.grpc_listen, grpc_->port());
+    facts.health = with_port(settings_.health_listen, health_->port());
+    if (metrics_server_) {
+      facts.metrics = with_port(settings_.metrics_listen, metrics_server_->port(0));
+    }
+    if (admin_) facts.admin = StrCat("unix:", settings_.admin_socket);
+    return facts;
   }
 
   // extproc::HealthState
@@ -250,6 +278,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     }
     if (!report.applied) return absl::InvalidArgumentError("the endpoints file is unusable");
     platform_.pool().Publish();
+    endpoints_at_start_ = report.endpoints;
     pool_loaded_.store(true, std::memory_order_release);
     return absl::OkStatus();
   }
@@ -411,7 +440,8 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   }
 
   // Health goes first, so that probes see it; the data layer goes on until the last stream ended.
-  void Drain(const sigset_t& signals) {
+  // False when streams had to be cut.
+  bool Drain(const sigset_t& signals) {
     draining_.store(true, std::memory_order_release);
     const absl::Duration window = absl::Nanoseconds(settings_.drain);
     EPP_LOG_EXEMPT(kInfo, "main", "draining",
@@ -420,17 +450,20 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       grpc_->Drain(window, kFinishWithin);
       done_.store(true);
     });
+    bool cut = false;
     while (!done_.load()) {
       const timespec tick{0, 100'000'000};
       const int signal = sigtimedwait(&signals, nullptr, &tick);
       if (signal == SIGTERM || signal == SIGINT) {
         EPP_LOG_EXEMPT(kWarn, "main", "second signal: streams are cut",
                        {{"streams", grpc_->open_streams()}});
+        cut = true;
         grpc_->Stop();
       }
     }
     drain.join();
     EPP_LOG_EXEMPT(kInfo, "main", "stopped", {{"decisions", rings_.total()}});
+    return !cut;
   }
 
   const cli::ServeCommandLine& command_line_;
@@ -438,7 +471,9 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   const Clock& clock_;
   const uint64_t started_ns_;
   const uint64_t started_unix_ns_;
+  uint64_t ready_ns_ = 0;
   uint64_t config_since_unix_ns_ = 0;
+  size_t endpoints_at_start_ = 0;
   std::string endpoints_path_;
   bool multicluster_ = false;
   std::atomic<bool> pool_loaded_{false};
