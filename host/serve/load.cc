@@ -4,6 +4,7 @@
 
 #include <climits>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include "host/base/str_cat.h"
@@ -92,7 +93,7 @@ absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfig(
 Platform::Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics)
     : settings_(settings),
       workers_(workers),
-      catalog_(OpenCatalog(settings)),
+      catalog_(std::make_shared<const loader::Catalog>(OpenCatalog(settings))),
       registry_(static_cast<int>(workers)),
       metrics_(&registry_, MetricsOptions(settings, workers, stream_metrics)),
       plugin_metrics_(&registry_),
@@ -100,20 +101,42 @@ Platform::Platform(const config::Settings& settings, uint32_t workers, bool stre
             {.stale_after_ns = static_cast<uint64_t>(settings.stale_after)}),
       host_(HostOptions(workers, &plugin_log_, &plugin_metrics_, interner_.get())) {}
 
+std::shared_ptr<const loader::Catalog> Platform::catalog() const {
+  std::lock_guard lock(mutex_);
+  return catalog_;
+}
+
+bool Platform::Rescan() {
+  auto fresh = std::make_shared<const loader::Catalog>(OpenCatalog(settings_));
+  const auto digests = [](const loader::Catalog& catalog) {
+    std::set<std::string> out;
+    for (const auto& library : catalog.libraries()) out.insert(library->info().digest);
+    return out;
+  };
+  std::lock_guard lock(mutex_);
+  const bool changed = digests(*fresh) != digests(*catalog_);
+  catalog_ = std::move(fresh);
+  return changed;
+}
+
+std::string Platform::DigestOf(const config::SourceText& text) { return config::Digest(text); }
+
 std::unique_ptr<runtime::Generation> Platform::Build(uint64_t number,
                                                      std::shared_ptr<const config::SourceText> text,
-                                                     config::Diagnostics& out) {
+                                                     config::Diagnostics& out,
+                                                     const runtime::Generation* former) {
+  const std::shared_ptr<const loader::Catalog> catalog = this->catalog();
   config::ResolvedConfig config = config::Resolve(
-      std::move(text), catalog_, {.allow_experimental = settings_.allow_experimental}, out);
+      std::move(text), *catalog, {.allow_experimental = settings_.allow_experimental}, out);
   if (!out.ok()) return nullptr;
   return runtime::Generation::Build(number, std::move(config),
-                                    {.catalog = &catalog_,
+                                    {.catalog = catalog,
                                      .host = &host_,
                                      .pool = &pool_,
                                      .metrics = &metrics_,
                                      .workers = workers_,
                                      .own_plugins_dir = OwnPluginsDir()},
-                                    out);
+                                    former, out);
 }
 
 }  // namespace epp::serve

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -32,12 +33,20 @@ class Platform {
  public:
   Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics);
 
-  // Resolves and builds; null when `out` has errors. Nothing serves yet.
+  // Resolves and builds; null when `out` has errors. Nothing serves yet. Instances of `former` that
+  // the config asks for unchanged are taken over.
   std::unique_ptr<runtime::Generation> Build(uint64_t number,
                                              std::shared_ptr<const config::SourceText> text,
-                                             config::Diagnostics& out);
+                                             config::Diagnostics& out,
+                                             const runtime::Generation* former = nullptr);
 
-  const loader::Catalog& catalog() const { return catalog_; }
+  // Looks into the plugin directories again. True when the set of libraries changed.
+  bool Rescan();
+  // What a generation of this text would have as its digest.
+  static std::string DigestOf(const config::SourceText& text);
+
+  // Threads: any. What it points to lives as long as the pointer.
+  std::shared_ptr<const loader::Catalog> catalog() const;
   pool::Pool& pool() { return pool_; }
   telemetry::EppMetrics& metrics() { return metrics_; }
   telemetry::Registry& registry() { return registry_; }
@@ -46,7 +55,8 @@ class Platform {
  private:
   const config::Settings& settings_;
   const uint32_t workers_;
-  loader::Catalog catalog_;
+  mutable std::mutex mutex_;
+  std::shared_ptr<const loader::Catalog> catalog_;
   std::shared_ptr<Interner> interner_ = std::make_shared<Interner>();
   telemetry::Registry registry_;
   telemetry::EppMetrics metrics_;
