@@ -92,7 +92,7 @@ absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfig(
 Platform::Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics)
     : settings_(settings),
       workers_(workers),
-      catalog_(OpenCatalog(settings)),
+      catalog_(std::make_shared<const loader::Catalog>(OpenCatalog(settings))),
       registry_(static_cast<int>(workers)),
       metrics_(&registry_, MetricsOptions(settings, workers, stream_metrics)),
       plugin_metrics_(&registry_),
@@ -104,16 +104,16 @@ std::unique_ptr<runtime::Generation> Platform::Build(uint64_t number,
                                                      std::shared_ptr<const config::SourceText> text,
                                                      config::Diagnostics& out) {
   config::ResolvedConfig config = config::Resolve(
-      std::move(text), catalog_, {.allow_experimental = settings_.allow_experimental}, out);
+      std::move(text), *catalog_, {.allow_experimental = settings_.allow_experimental}, out);
   if (!out.ok()) return nullptr;
   return runtime::Generation::Build(number, std::move(config),
-                                    {.catalog = &catalog_,
+                                    {.catalog = catalog_,
                                      .host = &host_,
                                      .pool = &pool_,
                                      .metrics = &metrics_,
                                      .workers = workers_,
                                      .own_plugins_dir = OwnPluginsDir()},
-                                    out);
+                                    nullptr, out);
 }
 
 }  // namespace epp::serve

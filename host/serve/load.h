@@ -37,7 +37,7 @@ class Platform {
                                              std::shared_ptr<const config::SourceText> text,
                                              config::Diagnostics& out);
 
-  const loader::Catalog& catalog() const { return catalog_; }
+  const loader::Catalog& catalog() const { return *catalog_; }
   pool::Pool& pool() { return pool_; }
   telemetry::EppMetrics& metrics() { return metrics_; }
   telemetry::Registry& registry() { return registry_; }
@@ -46,7 +46,7 @@ class Platform {
  private:
   const config::Settings& settings_;
   const uint32_t workers_;
-  loader::Catalog catalog_;
+  std::shared_ptr<const loader::Catalog> catalog_;
   std::shared_ptr<Interner> interner_ = std::make_shared<Interner>();
   telemetry::Registry registry_;
   telemetry::EppMetrics metrics_;
