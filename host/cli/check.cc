@@ -133,9 +133,9 @@ class Check final : public Command {
     const auto begin = std::chrono::steady_clock::now();
     if (last < kLibraries) {
       const loader::Catalog catalog = serve::OpenCatalog(settings);
-      config_ = config::Resolve(std::move(text), catalog,
-                                {.allow_experimental = settings.allow_experimental}, found);
-      if (found.ok()) Describe(config_);
+      const config::ResolvedConfig config = config::Resolve(
+          std::move(text), catalog, {.allow_experimental = settings.allow_experimental}, found);
+      if (found.ok()) Describe(config);
       return;
     }
     platform_ = std::make_unique<serve::Platform>(settings, 1, false);
@@ -278,7 +278,6 @@ class Check final : public Command {
   bool deny_warnings_ = false;
   bool print_ = false;
 
-  config::ResolvedConfig config_;
   std::unique_ptr<serve::Platform> platform_;
   std::unique_ptr<runtime::Generation> generation_;  // before the platform that it runs in
   int64_t took_ms_ = 0;

@@ -1,6 +1,7 @@
 #include "host/config/diagnostics.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "host/base/json_writer.h"
@@ -96,12 +97,20 @@ std::string RenderOne(const Diagnostic& d, const Marks& redacted, bool colour) {
   return out;
 }
 
+// By text, in the order of their first finding, and by place in it.
 std::vector<const Diagnostic*> Sorted(const std::vector<Diagnostic>& all) {
   std::vector<const Diagnostic*> sorted;
-  for (const Diagnostic& d : all) sorted.push_back(&d);
-  std::stable_sort(sorted.begin(), sorted.end(), [](const Diagnostic* a, const Diagnostic* b) {
-    return std::pair(a->mark.line, a->mark.column) < std::pair(b->mark.line, b->mark.column);
-  });
+  std::vector<const SourceText*> texts;
+  for (const Diagnostic& d : all) {
+    sorted.push_back(&d);
+    texts.push_back(d.mark.source.get());
+  }
+  const auto key = [&](const Diagnostic* d) {
+    const auto text = std::find(texts.begin(), texts.end(), d->mark.source.get()) - texts.begin();
+    return std::tuple(text, d->mark.line, d->mark.column);
+  };
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [&](const Diagnostic* a, const Diagnostic* b) { return key(a) < key(b); });
   return sorted;
 }
 
