@@ -126,16 +126,25 @@ def call(port, method, path, body=None, headers=None, timeout_s=60):
         connection.close()
 
 
-class Simulators:
-    """`count` model servers in one process, called sim-0, sim-1, ..."""
+def write_endpoints(path, servers):
+    """An endpoints file of (name, port), replaced in one step as editors and mounted volumes do."""
+    lines = ["endpoints:" if servers else "endpoints: []"]
+    lines += [f"  - {{name: {name}, address: {LOOPBACK}, port: {port}}}" for name, port in servers]
+    new = pathlib.Path(path).with_suffix(".new")
+    new.write_text("\n".join(lines) + "\n")
+    os.replace(new, path)
 
-    def __init__(self, bin_dir, work_dir, count, options=(), first_port=None):
+
+class Simulators:
+    """`count` model servers in one process, called NAME-0, NAME-1, ..."""
+
+    def __init__(self, bin_dir, work_dir, count, options=(), first_port=None, name="sim"):
         first = first_port or free_port_range(count)
         self.ports = list(range(first, first + count))
-        self.names = [f"sim-{i}" for i in range(count)]
-        self.child = Child("epp-sim", [
-            bin_dir / "epp-sim", "--port", f"{first}-{first + count - 1}", "--name", "sim",
-            "--model", "demo", *options], work_dir / "sim.log")
+        self.names = [f"{name}-{i}" for i in range(count)]
+        self.child = Child(f"epp-sim {name}", [
+            bin_dir / "epp-sim", "--port", f"{first}-{first + count - 1}", "--name", name,
+            "--model", "demo", *options], work_dir / f"{name}.log")
         self.child.wait_ready(lambda: all(self.state(i) for i in range(count)))
 
     def state(self, server):
@@ -154,15 +163,9 @@ class Simulators:
         call(self.ports[server], "POST", "/sim/metrics", values)
 
     def write_endpoints(self, path, servers=None):
-        """The endpoints file, replaced in one step, as an editor or a mounted volume does it."""
+        """The endpoints file with these servers (by number), all by default."""
         servers = range(len(self.ports)) if servers is None else servers
-        lines = ["endpoints:"] if servers else ["endpoints: []"]
-        for i in servers:
-            lines.append(f"  - {{name: {self.names[i]}, address: {LOOPBACK}, port: {self.ports[i]}}}")
-        path = pathlib.Path(path)
-        new = path.with_suffix(".new")
-        new.write_text("\n".join(lines) + "\n")
-        os.replace(new, path)
+        write_endpoints(path, [(self.names[i], self.ports[i]) for i in servers])
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -179,7 +182,7 @@ class _UnixConnection(http.client.HTTPConnection):
 class Epp:
     """The endpoint picker, with its ports chosen free unless given."""
 
-    def __init__(self, bin_dir, work_dir, config, ports=None, options=()):
+    def __init__(self, bin_dir, work_dir, config, ports=None, options=(), drain="0s"):
         self.bin = bin_dir / "epp"
         self.ports = ports or free_ports(3)
         self.socket = pathlib.Path(work_dir) / "admin.sock"
@@ -187,7 +190,7 @@ class Epp:
         started = time.monotonic()
         self.child = Child("epp", [
             self.bin, "serve", "--config-file", config, "--secure-serving=false",
-            "--set", f"admin.socket={self.socket}",
+            "--set", f"admin.socket={self.socket}", "--set", f"serve.drain={drain}",
             *(part for name, port in listen
               for part in ("--set", f"serve.{name}_listen={LOOPBACK}:{port}")),
             *options], pathlib.Path(work_dir) / "epp.log", cwd=work_dir)
