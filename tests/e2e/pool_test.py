@@ -47,8 +47,8 @@ class DeadServer(harness.StackTest):
 
     @classmethod
     def start_servers(cls):
-        cls.each = [Simulators(harness.bin_dir, cls.work, 1, (*harness.FAST, "--decode-ms-per-token", "5"),
-                               name=name) for name in ("a", "b", "c")]
+        cls.each = [Simulators(harness.bin_dir, cls.work, 1, harness.FAST, name=name)
+                    for name in ("a", "b", "c")]
         for sims in cls.each:
             cls.addClassCleanup(sims.child.stop)
         write_endpoints(cls.endpoints_file, [(s.names[0], s.ports[0]) for s in cls.each])
@@ -58,7 +58,7 @@ class DeadServer(harness.StackTest):
         return [s.names[0] for s in cls.each]
 
     def test_costs_only_what_it_held_and_then_all_gone_is_503(self):
-        load = Load(self.envoy.port, clients=20, tokens=10)
+        load = Load(self.envoy.port, clients=20, tokens=50)
         try:
             wait_until("every server is busy", lambda: all(
                 e["running"] > 0 for e in self.epp.pool().values()))
@@ -136,23 +136,26 @@ class EndpointsFile(harness.StackTest):
 class SharedPrefix(harness.StackTest):
     # Slow prefill, and few at a time: a queue builds up.
     SIM_OPTIONS = ("--kv-blocks", "2000", "--max-num-seqs", "4", "--decode-ms-per-token", "5")
-    SYSTEM = "All of the following conversations begin with these very words. " * 60
+
+    def setUp(self):
+        # Another one a test, so that none finds it cached already.
+        self.system = f"All conversations of {self.id()} begin with these very words. " * 40
 
     def test_sticks_when_idle(self):
         servers = set()
         for i in range(10):
-            servers.add(self.server_of(f"question {i}", self.SYSTEM))
+            servers.add(self.server_of(f"question {i}", self.system))
             self.wait_idle()
         self.assertEqual(len(servers), 1)
 
     def test_spills_over_when_busy(self):
-        home = self.server_of("first question", self.SYSTEM)
+        home = self.server_of("first question", self.system)
         answers = []
         lock = threading.Lock()
 
         def client(i):
             for n in range(4):
-                server = self.server_of(f"question {i}.{n}", self.SYSTEM, max_tokens=20)
+                server = self.server_of(f"question {i}.{n}", self.system, max_tokens=20)
                 with lock:
                     answers.append(server)
 
@@ -162,13 +165,13 @@ class SharedPrefix(harness.StackTest):
         self.assertGreater(len(set(answers)), 1, "a long queue outweighs a cached prefix")
 
     def test_a_pinned_queue_moves_even_the_cached(self):
-        home = self.server_of("some question", self.SYSTEM)
+        home = self.server_of("some question", self.system)
         self.wait_idle()
         server = self.sims.names.index(home)
         self.sims.pin_metrics(server, waiting=50, kv=0.99)
         try:
             wait_until("epp sees it", lambda: self.epp.pool()[home]["waiting"] == 50)
-            self.assertNotEqual(self.server_of("other question", self.SYSTEM), home)
+            self.assertNotEqual(self.server_of("other question", self.system), home)
         finally:
             call(self.sims.ports[server], "DELETE", "/sim/metrics")
 
