@@ -94,6 +94,10 @@ class DeadServer(harness.StackTest):
 class EndpointsFile(harness.StackTest):
     SERVERS = 4
 
+    def setUp(self):
+        self.sims.write_endpoints(self.endpoints_file)
+        self.epp.wait_fresh(self.sims.names)
+
     def test_edits_under_load_fail_no_request(self):
         load = Load(self.envoy.port, clients=10, tokens=20)
         streams, stop = [], threading.Event()
@@ -125,15 +129,20 @@ class EndpointsFile(harness.StackTest):
 
     def test_a_broken_file_changes_nothing(self):
         self.endpoints_file.write_text("endpoints: [{name: sim-0, address: 127.0.0.1\n")
-        wait_until("the problem is reported", lambda: self.epp.get("/admin/status")["pool"]["problems"])
+        self.wait_logged("endpoints file refused")
         self.assertEqual(set(self.epp.pool()), set(self.sims.names))
         self.server_of("Hello")
-        self.sims.write_endpoints(self.endpoints_file)
-        wait_until("the problem is gone",
-                   lambda: not self.epp.get("/admin/status")["pool"]["problems"])
+        self.sims.write_endpoints(self.endpoints_file, [1, 2])
+        self.epp.wait_fresh(self.sims.names[1:3])
+
+    def wait_logged(self, message):
+        wait_until(f"\"{message}\" is logged", lambda: message in self.epp.child.log.read_text())
 
 
 class SharedPrefix(harness.StackTest):
+    # Waiting requests outweigh a cached prefix.
+    CONFIG = harness.config({"queue-scorer": 3, "kv-cache-utilization-scorer": 1,
+                             "prefix-cache-scorer": 2})
     # Slow prefill, and few at a time: a queue builds up.
     SIM_OPTIONS = ("--kv-blocks", "2000", "--max-num-seqs", "4", "--decode-ms-per-token", "5")
 
