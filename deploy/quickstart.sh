@@ -28,11 +28,14 @@ if [ "$preset" != release ] && [ "$preset" != debug ]; then
   exit 2
 fi
 
-took() { printf '%d m %02d s' $(((SECONDS - $1) / 60)) $(((SECONDS - $1) % 60)); }
+# report STEP TEXT STARTED
+report() {
+  printf '[%s/5] %-64s %2d m %02d s\n' "$1" "$2" $(((SECONDS - $3) / 60)) $(((SECONDS - $3) % 60))
+}
 
 start=$SECONDS
 deploy/install-deps.sh
-printf '[1/5] packages    complete %51s\n' "$(took "$start")"
+report 1 "packages    complete" "$start"
 
 start=$SECONDS
 mkdir -p build/quickstart
@@ -46,6 +49,6 @@ if [ -t 1 ]; then
 else
   "${build[@]}" > "$log" 2>&1 || { tail -n 60 "$log" >&2; exit 1; }
 fi
-printf '[2/5] build       epp, epp-sim, plugins; preset %-20s %19s\n' "$preset" "$(took "$start")"
+report 2 "build       epp, epp-sim, plugins; preset $preset" "$start"
 
 exec build/venv/bin/python -B deploy/quickstart.py --bin "build/$preset/bin" ${run[@]+"${run[@]}"}

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Decision records tell the truth: who answered, and that the pick had the highest total."""
 
 import http.client

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Stopping, refusing to start, and the quick start from end to end."""
 
 import pathlib

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """The SDK's example scorer, built outside of the tree against an installed SDK, changes picks."""
 
 import os

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """What happens to requests when servers die, leave, return or fill up."""
 
 import threading

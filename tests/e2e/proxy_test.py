@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Requests of every kind through Envoy, with and without epp seeing the responses."""
 
 import json
