@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
 #include <vector>
 
 #include "absl/strings/str_format.h"
 #include "host/base/str_cat.h"
 #include "host/base/utf8.h"
+#include "host/request/reachable.h"
 #include "host/request/splice.h"
 #include "host/request/subset.h"
 
@@ -206,14 +208,16 @@ class Directing {
     if (subset.given) {
       state_.context.record->subset = static_cast<int16_t>(std::min(subset.hinted, 0x7fffu));
     }
-    const uint32_t count = static_cast<uint32_t>(subset.given ? subset.rows.size() : frame->size());
-    if (count == 0) {
+    if ((subset.given ? subset.rows.size() : frame->size()) == 0) {
       return Error{ErrorCode::kServiceUnavailable,
                    "failed to find endpoint candidates for serving the request",
                    scheduling::kRejectedNoEndpoints};
     }
-    const bool whole = !subset.given || count == frame->size();
-    scheduling::SetCandidates(state_.context, frame, whole ? nullptr : subset.rows.data(), count);
+    std::span<const uint32_t> rows = subset.given ? Reachable(*frame, subset.rows, state_.arena)
+                                                  : Reachable(*frame, state_.arena);
+    if (rows.size() == frame->size()) rows = {};
+    scheduling::SetCandidates(state_.context, frame, rows.empty() ? nullptr : rows.data(),
+                              static_cast<uint32_t>(rows.empty() ? frame->size() : rows.size()));
     return std::nullopt;
   }
 
