@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -19,8 +20,9 @@ namespace epp::serve {
 // The directory of the plugins that came with this executable.
 std::string OwnPluginsDir();
 
-// Scans the configured directories and adds the host's own types.
-loader::Catalog OpenCatalog(const config::Settings& settings);
+// Scans the configured directories and adds the host's own types, and `builtins`.
+loader::Catalog OpenCatalog(const config::Settings& settings,
+                            std::span<const epp_plugin_type* const> builtins = {});
 
 // The text of the config that the command line names; empty for the built-in default. Errors:
 // NotFound and others with the path.
@@ -30,7 +32,9 @@ absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfig(
 // Everything that plugins run in, without a single listener.
 class Platform {
  public:
-  Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics);
+  // `builtins` are further plugin types that are linked into the executable.
+  Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics,
+           std::span<const epp_plugin_type* const> builtins = {});
 
   // Resolves and builds; null when `out` has errors. Nothing serves yet.
   std::unique_ptr<runtime::Generation> Build(uint64_t number,
