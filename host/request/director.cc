@@ -96,8 +96,14 @@ void RemoveHeader(void* ctx, epp_str name) EPP_NOEXCEPT {
   state.headers.Remove(View(name));
   ShowHeaders(state);
 }
-void NoNumber(void*, epp_str, epp_str, double) EPP_NOEXCEPT {}
-void NoText(void*, epp_str, epp_str, epp_str) EPP_NOEXCEPT {}
+void SetNumber(void* ctx, epp_str space, epp_str key, double value) EPP_NOEXCEPT {
+  static_cast<RequestState*>(ctx)->hook_metadata.push_back(
+      {std::string(View(space)), std::string(View(key)), value});
+}
+void SetText(void* ctx, epp_str space, epp_str key, epp_str value) EPP_NOEXCEPT {
+  static_cast<RequestState*>(ctx)->hook_metadata.push_back(
+      {std::string(View(space)), std::string(View(key)), std::string(View(value))});
+}
 
 class Directing {
  public:
@@ -257,8 +263,8 @@ class Directing {
 
   std::optional<Error> PreRequest() {
     state_.hooks_ran = true;
-    const epp_editor editor{sizeof(epp_editor), 0,         &state_, &SetHeader,
-                            &RemoveHeader,      &NoNumber, &NoText};
+    const epp_editor editor{sizeof(epp_editor), 0,          &state_, &SetHeader,
+                            &RemoveHeader,      &SetNumber, &SetText};
     std::vector<std::pair<epp_status, std::string>> failures;
     for (const scheduling::Step<epp_pre_request>& step : serving().wiring.pre_request) {
       const scheduling::BoundPlugin& plugin = *step.plugin;
@@ -312,7 +318,7 @@ class Directing {
     if (forwarded_bytes > 0) {
       verdict.headers.set.push_back({"Content-Length", StrCat(forwarded_bytes)});
     }
-    state_.headers.AppendChanges(services().options.echo_headers, true, &verdict.headers);
+    state_.headers.AppendChanges(services().options.echo_headers, &verdict.headers);
     if (services().options.strip_system_headers) {
       for (const epp_header& header : state_.headers.view()) {
         const std::string_view name = View(header.name);
@@ -321,6 +327,8 @@ class Directing {
         }
       }
     }
+    // Behind what hooks set: of two values for one key the last one counts.
+    verdict.metadata = std::move(state_.hook_metadata);
     verdict.metadata.push_back({"envoy.lb", std::string(kDestination), std::move(destination)});
     if (services().options.emit_endpoint_scores) AddScores(verdict);
 
@@ -473,7 +481,7 @@ RequestVerdict DirectBodyless(RequestState& state, const Metadata& metadata) {
   RequestVerdict verdict;
   verdict.kind = RequestVerdict::Kind::kForward;
   verdict.headers.set.push_back({std::string(kDestination), destination});
-  state.headers.AppendChanges(false, true, &verdict.headers);
+  state.headers.AppendChanges(false, &verdict.headers);
   verdict.metadata.push_back({"envoy.lb", std::string(kDestination), destination});
   verdict.wants_response_body = false;
   state.forwarded = true;
@@ -481,6 +489,12 @@ RequestVerdict DirectBodyless(RequestState& state, const Metadata& metadata) {
 }
 
 RequestVerdict Direct(RequestState& state, Body body, const Metadata& metadata) {
+  if (body.data == nullptr) {
+    // Parsers are promised padding behind every body.
+    const std::span<char> padding = state.arena.AllocArray<char>(Body::kPadding);
+    std::fill(padding.begin(), padding.end(), '\0');
+    body = {padding.data(), 0};
+  }
   return Directing(state, body, metadata).Run();
 }
 
