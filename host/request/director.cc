@@ -18,6 +18,10 @@ using scheduling::ErrorCode;
 
 constexpr std::string_view kDestination = "x-gateway-destination-endpoint";
 
+// A client's text as a label of metrics. Labels are kept, so a long one must not be.
+constexpr size_t kMaxLabelBytes = 256;
+std::string_view Label(std::string_view text) { return utf8::Truncate(text, kMaxLabelBytes); }
+
 std::string_view View(epp_str s) { return s.size ? std::string_view(s.data, s.size) : ""; }
 epp_str Str(std::string_view s) { return {s.data(), s.size()}; }
 
@@ -163,6 +167,11 @@ class Directing {
     serving().observer->Called(state_.worker.worker, plugin, scheduling::Point::kParseRequest,
                                took);
     if (status != EPP_OK) {
+      // Anything else is the client's fault. The text may quote the body, so it is not logged.
+      if (status == EPP_INTERNAL) {
+        serving().observer->Failed(state_.worker.worker, plugin, scheduling::Point::kParseRequest,
+                                   status, "the request could not be parsed");
+      }
       return Error{scheduling::FromStatus(status),
                    std::string(err.message, strnlen(err.message, sizeof(err.message))),
                    {}};
@@ -225,7 +234,7 @@ class Directing {
     metrics.scheduler_seconds.Observe(static_cast<double>(services().clock->mono_ns() - begin) *
                                       1e-9);
     if (error) {
-      metrics.SchedulerAttempt(false, state_.target_model, "", "", "");
+      metrics.SchedulerAttempt(false, Label(state_.target_model), "", "", "");
       return error;
     }
     const epp_scheduling& scheduling = state_.context.scheduling;
@@ -235,7 +244,7 @@ class Directing {
     const size_t slash = full.find('/');
     char port[8];
     std::snprintf(port, sizeof(port), "%u", state_.target->port);
-    metrics.SchedulerAttempt(true, state_.target_model, full.substr(slash + 1),
+    metrics.SchedulerAttempt(true, Label(state_.target_model), full.substr(slash + 1),
                              full.substr(0, slash), port);
     return std::nullopt;
   }
@@ -380,8 +389,8 @@ class Directing {
   void Finish() {
     telemetry::EppMetrics& metrics = *services().metrics;
     telemetry::DecisionRecord& record = *state_.context.record;
-    state_.series = &metrics.Request(state_.model, state_.target_model, View(request_.fairness_id),
-                                     request_.priority);
+    state_.series = &metrics.Request(Label(state_.model), Label(state_.target_model),
+                                     View(request_.fairness_id), request_.priority);
     const uint64_t now = services().clock->mono_ns();
     record.total_ns = static_cast<uint32_t>(std::min<uint64_t>(now - start_ns_, UINT32_MAX));
     const auto seconds = [](uint32_t ns) { return ns * 1e-9; };
@@ -451,7 +460,7 @@ void Receive(RequestState& state, std::span<const Header> headers) {
   request.number = state.worker.random.Next();
   request.request_id = Str(state.headers.Find("x-request-id").value_or(""));
   request.path = Str(state.path);
-  request.fairness_id = Str(fairness);
+  request.fairness_id = Str(Label(fairness));
   request.objective =
       Str(state.headers.Find("x-llm-d-inference-objective", "x-gateway-inference-objective")
               .value_or(""));
