@@ -13,6 +13,7 @@ namespace {
 
 using ::testing::Contains;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::StartsWith;
@@ -156,8 +157,8 @@ TEST_F(Response, TheEndIsToldExactlyOnceHoweverItComes) {
     const std::vector<std::string> trace = TakeTrace();
     EXPECT_EQ(Ends(trace), 1);
     ASSERT_FALSE(trace.empty());
-    EXPECT_THAT(trace.back(), StartsWith("end last end=" + std::to_string(ending.end)))
-        << "hooks run in config order";
+    EXPECT_THAT(trace.back(), StartsWith("end ")) << "hooks run in config order";
+    EXPECT_THAT(trace.back(), HasSubstr("last end=" + std::to_string(ending.end)));
     EXPECT_EQ(Count("request_running"), 0);
   }
 }
@@ -296,7 +297,7 @@ TEST_F(Response, C037AnthropicUsageIsObservedOnce) {
   flow.Head(kSse);
   flow.Chunk(
       "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":"
-      "{\"input_tokens\":200,\"cache_read_input_tokens\":800,\"output_tokens\":1}}}\n\n",
+      "{\"input_tokens\":1000,\"cache_read_input_tokens\":800,\"output_tokens\":1}}}\n\n",
       false);
   flow.Chunk(
       "event: message_delta\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":"
@@ -350,7 +351,7 @@ TEST_F(Response, C033AndC112TheClientSeesItsOwnModelName) {
     flow.Head(kOk);
     const auto got = flow.Chunk(c.in, true);
     EXPECT_EQ(got.replacement.has_value(), c.out != nullptr) << c.in;
-    if (c.out && got.replacement) EXPECT_EQ(*got.replacement, c.out);
+    EXPECT_EQ(got.replacement.value_or(""), c.out ? c.out : "");
   }
   Flow same(harness);
   same.Post(kCompletions, kBody, {{"x-llm-d-model-name-rewrite", "m"}});
