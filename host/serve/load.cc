@@ -51,7 +51,8 @@ std::string OwnPluginsDir() {
   return StrCat(root, "/lib/epp/plugins");
 }
 
-loader::Catalog OpenCatalog(const config::Settings& settings) {
+loader::Catalog OpenCatalog(const config::Settings& settings,
+                            std::span<const epp_plugin_type* const> builtins) {
   std::vector<std::string> dirs = settings.plugin_dirs;
   if (dirs.empty()) dirs.push_back(OwnPluginsDir());
   loader::LoadOptions options;
@@ -60,6 +61,7 @@ loader::Catalog OpenCatalog(const config::Settings& settings) {
   loader::Catalog catalog = loader::Catalog::Scan(dirs, options);
   catalog.AddBuiltin(pool::FileDiscoveryType());
   catalog.AddBuiltin(pool::MulticlusterFileDiscoveryType());
+  for (const epp_plugin_type* type : builtins) catalog.AddBuiltin(type);
   return catalog;
 }
 
@@ -90,10 +92,12 @@ absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfig(
   return std::make_shared<const config::SourceText>(std::move(text));
 }
 
-Platform::Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics)
+Platform::Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics,
+                   std::span<const epp_plugin_type* const> builtins)
     : settings_(settings),
       workers_(workers),
-      catalog_(std::make_shared<const loader::Catalog>(OpenCatalog(settings))),
+      builtins_(builtins.begin(), builtins.end()),
+      catalog_(std::make_shared<const loader::Catalog>(OpenCatalog(settings, builtins_))),
       registry_(static_cast<int>(workers)),
       metrics_(&registry_, MetricsOptions(settings, workers, stream_metrics)),
       plugin_metrics_(&registry_),
@@ -107,7 +111,7 @@ std::shared_ptr<const loader::Catalog> Platform::catalog() const {
 }
 
 bool Platform::Rescan() {
-  auto fresh = std::make_shared<const loader::Catalog>(OpenCatalog(settings_));
+  auto fresh = std::make_shared<const loader::Catalog>(OpenCatalog(settings_, builtins_));
   const auto digests = [](const loader::Catalog& catalog) {
     std::set<std::string> out;
     for (const auto& library : catalog.libraries()) out.insert(library->info().digest);
