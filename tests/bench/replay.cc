@@ -68,6 +68,7 @@ struct Options {
   uint32_t servers = 8;
   size_t requests = 0;  // 0: all
   double time_scale = 1;
+  bool keep_bursts = false;
   uint64_t scrape_ms = 50;
   std::string plugins_dir;
   std::string json;
@@ -96,6 +97,23 @@ std::string TokenBody(const TraceRequest& request) {
   body.back() = ']';
   body += '}';
   return body;
+}
+
+// Recorders that round times to seconds make bursts that never were: requests of one moment are
+// spread evenly up to the next. `trace` is in order of arrival.
+void SpreadBursts(std::vector<TraceRequest>& trace) {
+  for (size_t begin = 0; begin < trace.size();) {
+    size_t end = begin;
+    while (end < trace.size() && trace[end].arrival == trace[begin].arrival) ++end;
+    if (end < trace.size()) {
+      const SimTime gap = trace[end].arrival - trace[begin].arrival;
+      const auto count = static_cast<int64_t>(end - begin);
+      for (int64_t i = 1; i < count; ++i) {
+        trace[begin + static_cast<size_t>(i)].arrival += gap * i / count;
+      }
+    }
+    begin = end;
+  }
 }
 
 struct InFlight {
@@ -339,6 +357,8 @@ int main(int argc, char** argv) {
   app.add_option("--time-scale", options.time_scale, "2: arrivals twice as fast")
       ->check(CLI::Range(0.001, 1000.0))
       ->capture_default_str();
+  app.add_flag("--keep-bursts", options.keep_bursts,
+               "keep requests with one timestamp at one moment, instead of spreading them");
   app.add_option("--scrape-ms", options.scrape_ms, "age that metrics may have")
       ->check(CLI::Range(1, 60'000))
       ->capture_default_str();
@@ -359,6 +379,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "replay: %s\n", std::string(trace.status().message()).c_str());
     return 1;
   }
+  if (!options.keep_bursts) SpreadBursts(*trace);
   if (options.requests > 0 && options.requests < trace->size()) trace->resize(options.requests);
 
   ordered_json results;
