@@ -14,6 +14,7 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <list>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -114,6 +115,40 @@ void SpreadBursts(std::vector<TraceRequest>& trace) {
     }
     begin = end;
   }
+}
+
+// The share of prompt tokens that one LRU cache of `capacity_blocks` trace blocks would serve, were
+// every request done at once: a bound for any placement on caches of that total size.
+double CacheBound(const std::vector<TraceRequest>& trace, size_t capacity_blocks) {
+  std::list<uint64_t> order;  // most recent first
+  std::unordered_map<uint64_t, std::list<uint64_t>::iterator> held;
+  uint64_t hits = 0;
+  uint64_t all = 0;
+  for (const TraceRequest& request : trace) {
+    bool matching = true;
+    for (size_t b = 0; b < request.hash_ids.size(); ++b) {
+      const uint64_t begin = b * epp::sim::kMooncakeBlockTokens;
+      if (begin >= request.prompt_tokens) break;
+      matching = matching && held.contains(request.hash_ids[b]);
+      if (matching) {
+        hits += std::min<uint64_t>(epp::sim::kMooncakeBlockTokens, request.prompt_tokens - begin);
+      }
+    }
+    all += request.prompt_tokens;
+    for (size_t b = request.hash_ids.size(); b-- > 0;) {
+      if (const auto it = held.find(request.hash_ids[b]); it != held.end()) {
+        order.splice(order.begin(), order, it->second);
+        continue;
+      }
+      order.push_front(request.hash_ids[b]);
+      held.emplace(request.hash_ids[b], order.begin());
+    }
+    while (held.size() > capacity_blocks) {
+      held.erase(order.back());
+      order.pop_back();
+    }
+  }
+  return all ? static_cast<double>(hits) / static_cast<double>(all) : 0;
 }
 
 struct InFlight {
@@ -383,7 +418,15 @@ int main(int argc, char** argv) {
   if (options.requests > 0 && options.requests < trace->size()) trace->resize(options.requests);
 
   ordered_json results;
-  std::printf("%zu requests on %u servers\n", trace->size(), options.servers);
+  const size_t all_blocks = size_t{options.servers} * options.engine.kv_blocks *
+                            options.engine.block_tokens / epp::sim::kMooncakeBlockTokens;
+  results["bound"]["hit_rate_one_cache"] = CacheBound(*trace, all_blocks);
+  results["bound"]["hit_rate_endless_cache"] = CacheBound(*trace, SIZE_MAX);
+  std::printf(
+      "%zu requests on %u servers; one cache of their total size would hit %.1f%%, an endless one "
+      "%.1f%%\n",
+      trace->size(), options.servers, results["bound"]["hit_rate_one_cache"].get<double>() * 100,
+      results["bound"]["hit_rate_endless_cache"].get<double>() * 100);
   std::printf("%-10s %6s | %8s %8s %8s %8s | %8s %8s | %7s %6s\n", "profile", "hits", "TTFT mean",
               "p50 ms", "p90", "p99", "skew req", "tokens", "preempt", "took s");
   for (const std::string& profile : options.profiles) {
