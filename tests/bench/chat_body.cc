@@ -33,8 +33,7 @@ std::string Text(size_t bytes, uint64_t seed) {
 }  // namespace
 
 ChatBody::ChatBody(size_t bytes, double shared_share, uint64_t seed, bool stream) {
-  const std::string_view head =
-      R"({"model":"demo","messages":[{"role":"system","content":")";
+  const std::string_view head = R"({"model":"demo","messages":[{"role":"system","content":")";
   const std::string_view middle = R"("},{"role":"user","content":")";
   const std::string tail = std::string(R"("}],"temperature":0.7,"max_tokens":128,"stream":)") +
                            (stream ? "true}" : "false}");
@@ -73,9 +72,8 @@ std::vector<std::pair<std::string, std::string>> ChatHeaders(size_t body_bytes,
 }
 
 std::string ChatChunk(size_t bytes) {
-  std::string chunk =
-      R"(data: {"id":"chatcmpl-1","object":"chat.completion.chunk","model":"demo",)"
-      R"("choices":[{"index":0,"delta":{"content":")";
+  std::string chunk = R"(data: {"id":"chatcmpl-1","object":"chat.completion.chunk","model":"demo",)"
+                      R"("choices":[{"index":0,"delta":{"content":")";
   const std::string_view tail = "\"}}]}\n\n";
   if (chunk.size() + tail.size() < bytes) chunk.append(bytes - chunk.size() - tail.size(), 'w');
   return chunk.append(tail);

@@ -21,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/synchronization/mutex.h"
 #include "host/extproc/ext_proc.grpc.pb.h"
 
 namespace {
@@ -206,6 +207,8 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   prctl(PR_SET_PDEATHSIG, SIGTERM);
 
+  // As our server does.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   Service service;
   grpc::ServerBuilder builder;
   int port = 0;

@@ -176,9 +176,9 @@ class Load {
 };
 
 Call::Call(Load& load, Stub& stub, uint64_t number) : load_(load), body_(load.body.For(number)) {
-  context_.set_deadline(std::chrono::system_clock::now() +
-                        std::chrono::milliseconds(
-                            static_cast<int64_t>(load.options.stream_timeout_s * 1000)));
+  context_.set_deadline(
+      std::chrono::system_clock::now() +
+      std::chrono::milliseconds(static_cast<int64_t>(load.options.stream_timeout_s * 1000)));
   begin_ = Clock::now();
   io_ = stub.PrepareAsyncProcess(&context_, &load.queue);
   io_->StartCall(&start_);
@@ -280,14 +280,14 @@ void Call::OnMessage() {
   switch (expect_) {
     case Expect::kHeaders:
       if (!incoming_.has_request_headers()) return Fail("no answer to the request headers");
-      no_response_body_ = incoming_.has_mode_override() &&
-                          incoming_.mode_override().response_body_mode() == pb::ProcessingMode::NONE;
+      no_response_body_ =
+          incoming_.has_mode_override() &&
+          incoming_.mode_override().response_body_mode() == pb::ProcessingMode::NONE;
       expect_ = Expect::kBody;
       return;
     case Expect::kBody: {
       if (!incoming_.has_request_body()) return Fail("no answer to the request body");
-      const auto& piece =
-          incoming_.request_body().response().body_mutation().streamed_response();
+      const auto& piece = incoming_.request_body().response().body_mutation().streamed_response();
       returned_ += piece.body().size();
       if (!piece.end_of_stream()) return;
       if (returned_ != body_.size()) return Fail("request body came back with another size");
@@ -303,11 +303,11 @@ void Call::OnMessage() {
       return Want(Write::kChunk);
     case Expect::kChunk: {
       if (!incoming_.has_response_body()) return Fail("no answer to a response chunk");
-      const auto& piece =
-          incoming_.response_body().response().body_mutation().streamed_response();
+      const auto& piece = incoming_.response_body().response().body_mutation().streamed_response();
       returned_ += piece.body().size();
       if (returned_ < load_.chunk.size()) return;
-      if (returned_ != load_.chunk.size()) return Fail("response chunk came back with another size");
+      if (returned_ != load_.chunk.size())
+        return Fail("response chunk came back with another size");
       if (chunk_ < load_.options.chunks) return Want(Write::kChunk);
       if (!piece.end_of_stream()) return Fail("the last response chunk does not end the stream");
       expect_ = Expect::kEnd;
@@ -383,8 +383,8 @@ nlohmann::ordered_json Load::Run() {
   out["connections"] = options.connections;
   out["body_bytes"] = body.size();
   out["chunks"] = options.chunks;
-  for (const auto& [name, share] : std::map<std::string, double>{
-           {"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99.9", 0.999}}) {
+  for (const auto& [name, share] :
+       std::map<std::string, double>{{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99.9", 0.999}}) {
     out["request_latency_us"][name] = epp::bench::Percentile(latencies_us, share);
   }
   out["ok"] = counts_.ok;
@@ -421,9 +421,8 @@ void PrintText(const nlohmann::ordered_json& r) {
   if (!r.contains("server")) return;
   const auto& server = r["server"];
   std::printf("server: %.1f us CPU per stream (%.0f%% system), %.2f cores, RSS %zu KiB\n",
-              server["cpu_us_per_stream"].get<double>(),
-              server["system_share"].get<double>() * 100, server["busy_cores"].get<double>(),
-              server["rss_kib"].get<size_t>());
+              server["cpu_us_per_stream"].get<double>(), server["system_share"].get<double>() * 100,
+              server["busy_cores"].get<double>(), server["rss_kib"].get<size_t>());
   if (server.contains("cpu_us_per_chunk")) {
     std::printf("server: %.2f us CPU per response chunk\n",
                 server["cpu_us_per_chunk"].get<double>());
@@ -464,7 +463,8 @@ void Declare(CLI::App* app, Options* o) {
                   "first measure what the idle server uses, and take that off")
       ->capture_default_str();
   app->add_option("--stream-timeout", o->stream_timeout_s, "seconds")->capture_default_str();
-  app->add_option("--first-number", o->first_number, "of the first prompt; runs that share a "
+  app->add_option("--first-number", o->first_number,
+                  "of the first prompt; runs that share a "
                   "number share the whole prompt")
       ->capture_default_str();
   app->add_option("--server-pid", o->server_pid, "process whose CPU time is measured");
@@ -484,8 +484,8 @@ int main(int argc, char** argv) {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a connection of its own
     arguments.SetMaxReceiveMessageSize(-1);
-    const auto channel = grpc::CreateCustomChannel(
-        options.target, grpc::InsecureChannelCredentials(), arguments);
+    const auto channel =
+        grpc::CreateCustomChannel(options.target, grpc::InsecureChannelCredentials(), arguments);
     if (!channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(10))) {
       std::fprintf(stderr, "extproc_load: no connection to %s\n", options.target.c_str());
       return 1;

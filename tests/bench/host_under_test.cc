@@ -12,9 +12,7 @@ namespace {
 config::SettingsBuilder SettingsFor(const HostOptions& options) {
   config::SettingsBuilder settings;
   if (!options.plugins_dir.empty()) {
-    // The value of a list setting is TOML.
-    settings.Apply("plugins.dirs", StrCat("[\"", options.plugins_dir, "\"]"), "benchmark")
-        .IgnoreError();
+    settings.Apply("plugins.dirs", options.plugins_dir, "benchmark").IgnoreError();
   }
   return settings;
 }
@@ -71,8 +69,12 @@ absl::Status HostUnderTest::Init(const HostOptions& options) {
 void HostUnderTest::AddEndpoints(uint32_t count) {
   std::vector<pool::Endpoint::Fields> fields;
   for (uint32_t i = 0; i < count; ++i) {
-    fields.push_back({"default", StrCat("server-", i),
-                      StrCat("10.", i >> 16 & 255, ".", i >> 8 & 255, ".", i & 255), 8000, 0, {}});
+    fields.push_back({"default",
+                      StrCat("server-", i),
+                      StrCat("10.", i >> 16 & 255, ".", i >> 8 & 255, ".", i & 255),
+                      8000,
+                      0,
+                      {}});
   }
   AddFields(std::move(fields));
 }

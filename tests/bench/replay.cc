@@ -209,8 +209,7 @@ class Replay {
     out["hit_rate"] = prompt ? static_cast<double>(cached) / static_cast<double>(prompt) : 0;
     double sum = 0;
     for (const double ms : ttft_ms_) sum += ms;
-    out["ttft_ms"]["mean"] =
-        ttft_ms_.empty() ? 0 : sum / static_cast<double>(ttft_ms_.size());
+    out["ttft_ms"]["mean"] = ttft_ms_.empty() ? 0 : sum / static_cast<double>(ttft_ms_.size());
     for (const auto& [name, share] :
          std::map<std::string, double>{{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}}) {
       out["ttft_ms"][name] = epp::bench::Percentile(ttft_ms_, share);
@@ -223,7 +222,7 @@ class Replay {
   }
 
  private:
-  double Skew(uint64_t ServerTotals::* member) const {
+  double Skew(uint64_t ServerTotals::*member) const {
     uint64_t most = 0;
     uint64_t sum = 0;
     for (const ServerTotals& t : totals_) {
@@ -324,9 +323,8 @@ class Replay {
     job.id = id;
     job.prompt_tokens = std::max(1U, from.prompt_tokens);
     job.output_tokens = std::max(1U, from.output_tokens);
-    job.block_hashes =
-        epp::sim::ExpandTraceBlocks(from.hash_ids, epp::sim::kMooncakeBlockTokens,
-                                    options_.engine.block_tokens, job.prompt_tokens);
+    job.block_hashes = epp::sim::ExpandTraceBlocks(from.hash_ids, epp::sim::kMooncakeBlockTokens,
+                                                   options_.engine.block_tokens, job.prompt_tokens);
     totals_[request.server].requests += 1;
     totals_[request.server].tokens += job.prompt_tokens + job.output_tokens;
     const absl::Status submitted = engines_[request.server]->Submit(std::move(job), arrival);
@@ -455,11 +453,10 @@ int main(int argc, char** argv) {
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     const auto& ttft = result["ttft_ms"];
     std::printf("%-10s %5.1f%% | %9.0f %8.0f %8.0f %8.0f | %8.3f %8.3f | %7zu %6.1f\n",
-                profile.c_str(), result["hit_rate"].get<double>() * 100,
-                ttft["mean"].get<double>(), ttft["p50"].get<double>(), ttft["p90"].get<double>(),
-                ttft["p99"].get<double>(), result["skew_requests"].get<double>(),
-                result["skew_tokens"].get<double>(), result["preemptions"].get<size_t>(),
-                result["took_s"].get<double>());
+                profile.c_str(), result["hit_rate"].get<double>() * 100, ttft["mean"].get<double>(),
+                ttft["p50"].get<double>(), ttft["p90"].get<double>(), ttft["p99"].get<double>(),
+                result["skew_requests"].get<double>(), result["skew_tokens"].get<double>(),
+                result["preemptions"].get<size_t>(), result["took_s"].get<double>());
     std::fflush(stdout);
     results[profile] = std::move(result);
   }
