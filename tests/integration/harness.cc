@@ -87,7 +87,8 @@ Harness::Harness(HarnessOptions options)
           options.workers,
           telemetry::DecisionRings::Options{.records = kRecords, .failures = kRecords / 4})),
       names_(std::make_shared<admin::Names>()) {
-  for (const loader::RefusedLibrary& refused : platform_->catalog().refused()) {
+  const auto catalog = platform_->catalog();
+  for (const loader::RefusedLibrary& refused : catalog->refused()) {
     ADD_FAILURE() << refused.path << ": " << refused.why;
   }
   config::Diagnostics diagnostics;

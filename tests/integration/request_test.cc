@@ -6,6 +6,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "host/request/director.h"
 #include "tests/integration/harness.h"
 #include "tests/integration/test_plugins.h"
 
@@ -145,6 +146,11 @@ TEST(Request, BodylessWithoutEndpointsMayBe503) {
   Harness harness({.request = {.bodyless_unavailable = true}});
   Flow flow(harness);
   EXPECT_THAT(Outcome(flow.Get("/v1/models")), StartsWith("503 "));
+}
+
+TEST(Request, C019AnErrorWithoutText) {
+  EXPECT_EQ(Outcome(request::Refuse({scheduling::ErrorCode::kBadRequest, "", {}})),
+            "400 inference error: BadRequest - ");
 }
 
 TEST(Request, C067UnchangedBodyAndAllTargets) {
@@ -361,6 +367,63 @@ std::string LongPrompt(char fill) {
   std::string prompt;
   for (int i = 0; i < 200; ++i) prompt += std::string("word") + fill + std::to_string(i) + " ";
   return R"({"model":"m","prompt":")" + prompt + R"("})";
+}
+
+std::string TwoScorers(const char* first, const char* second) {
+  return std::string(R"(
+apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+plugins:
+  - type: test-filter
+  - type: test-scorer
+  - type: test-valued
+schedulingProfiles:
+  - name: default
+    plugins:
+      - {pluginRef: test-filter}
+      - {pluginRef: test-scorer, weight: )") +
+         first + "}\n      - {pluginRef: test-valued, weight: " + second + "}\n";
+}
+
+// Cases 57 to 60 of the scheduling list.
+TEST(Request, Case057To060ProfilesAddWeightedClampedScores) {
+  struct Case {
+    const char* name;
+    const char* weights[2];
+    const char* scores[2];
+    double total;
+  };
+  for (const Case& c : {Case{"Case057", {"1", "1"}, {"0.3", "0.8"}, 1.1},
+                        Case{"Case058", {"60", "40"}, {"0.3", "0.8"}, 50},
+                        Case{"Case059", {"1", "1"}, {"-0.5", "1.5"}, 1.0}}) {
+    SCOPED_TRACE(c.name);
+    Harness harness({.config = TwoScorers(c.weights[0], c.weights[1]),
+                     .request = {.emit_endpoint_scores = true}});
+    Pod best{"best", "10.0.0.1"};
+    best.labels = {{"score", c.scores[0]}, {"value", c.scores[1]}};
+    Pod other{"other", "10.0.0.2"};
+    other.labels = {{"score", "0"}, {"value", "0"}};
+    harness.SetPods({other, best});
+    Flow flow(harness);
+    const Verdict verdict = flow.Post(kCompletions, kBody);
+    EXPECT_EQ(Destination(verdict), "10.0.0.1:8000");
+    const auto* entry = Find(verdict.metadata, "envoy.lb", kScores);
+    ASSERT_NE(entry, nullptr);
+    using Numbers = std::vector<std::pair<std::string, double>>;
+    EXPECT_THAT(std::get<Numbers>(entry->value),
+                Contains(Pair("10.0.0.1:8000", testing::DoubleNear(c.total, 1e-9))));
+  }
+
+  Harness harness({.config = TwoScorers("1", "1")});
+  harness.SetPods(Scored({"1"}));
+  Flow flow(harness);
+  const Verdict verdict = flow.Post(kCompletions, kBody, {{"x-test", "filter=drop"}});
+  EXPECT_THAT(Outcome(verdict), StartsWith("429 ")) << "Case060";
+  EXPECT_EQ(DropReason(verdict), "rejected-saturated");
+  EXPECT_EQ(harness.Metric("llm_d_epp_plugin_duration_seconds_count", "extension_point=\"Filter\""),
+            1);
+  EXPECT_EQ(harness.Metric("llm_d_epp_plugin_duration_seconds_count", "extension_point=\"Scorer\""),
+            0);
 }
 
 TEST(Request, C082ConditionalDecode) {

@@ -7,7 +7,7 @@
 //
 //   test-filter    filter=drop drops every endpoint
 //   test-scorer    scores by the label "score"; scorer=nan, scorer=huge
-//   test-valued    scores by the attribute that test-producer makes, which is the same label
+//   test-valued    scores by the attribute that test-producer makes: the label "value", else "score"
 //   test-picker    picks the best; picker=none, picker=outside
 //   test-handler   runs all profiles, the first is primary; choose=nothing, conclude=outside
 //   test-parser    claims the path suffix test/parse; takes the body for the model's name
@@ -27,7 +27,7 @@ namespace epp::integration {
 std::span<const epp_plugin_type* const> TestPluginTypes();
 
 // What was called since the last Take, in order: "NAME.pre", "NAME.headers",
-// "NAME.body first last end=1 usage=P/C". Threads: any.
+// "NAME.body first last end=1 usage=P/C events=E bytes=N". Threads: any.
 std::vector<std::string> TakeTrace();
 
 }  // namespace epp::integration
