@@ -72,8 +72,7 @@ std::optional<std::string_view> FakeMetadata::String(std::string_view name_space
 
 FakeMetadata SubsetHint(std::vector<std::string> entries) {
   FakeMetadata metadata;
-  metadata.Set("envoy.lb.subset_hint", "x-gateway-destination-endpoint-subset",
-               std::move(entries));
+  metadata.Set("envoy.lb.subset_hint", "x-gateway-destination-endpoint-subset", std::move(entries));
   return metadata;
 }
 

@@ -205,8 +205,8 @@ TEST(Request, RewriteTargetIsEscaped) {
   Harness harness;
   harness.SetPods(Scored({"1"}));
   Flow flow(harness);
-  const Verdict verdict = flow.Post(kCompletions, kBody,
-                                    {{"x-llm-d-model-name-rewrite", "a\"b\\c\n"}});
+  const Verdict verdict =
+      flow.Post(kCompletions, kBody, {{"x-llm-d-model-name-rewrite", "a\"b\\c\n"}});
   EXPECT_EQ(BodyOf(verdict), R"({"model":"a\"b\\c\n","prompt":"hello"})");
 }
 
@@ -219,8 +219,8 @@ TEST(Request, C070AndC101MissingModel) {
   }
   harness.SetPods(Scored({"1"}));
   Flow flow(harness);
-  const Verdict verdict = flow.Post(kCompletions, R"({"prompt":"p"})",
-                                    {{"x-llm-d-model-name-rewrite", "added"}});
+  const Verdict verdict =
+      flow.Post(kCompletions, R"({"prompt":"p"})", {{"x-llm-d-model-name-rewrite", "added"}});
   EXPECT_EQ(BodyOf(verdict), R"({"model":"added","prompt":"p"})");
 }
 
@@ -229,14 +229,12 @@ TEST(Request, C071FairnessHeaderOverItsAliasOverTheDefault) {
     Headers headers;
     const char* expected;
   };
-  for (const Case& c : {Case{{}, "default-flow"},
-                        Case{{{"x-gateway-inference-fairness-id", "old"}}, "old"},
-                        Case{{{"x-gateway-inference-fairness-id", "old"},
-                              {"X-LLM-D-Inference-Fairness-Id", "new"}},
-                             "new"},
-                        Case{{{"x-gateway-inference-fairness-id", "old"},
-                              {"x-llm-d-inference-fairness-id", ""}},
-                             "default-flow"}}) {
+  for (const Case& c :
+       {Case{{}, "default-flow"}, Case{{{"x-gateway-inference-fairness-id", "old"}}, "old"},
+        Case{{{"x-gateway-inference-fairness-id", "old"}, {"X-LLM-D-Inference-Fairness-Id", "new"}},
+             "new"},
+        Case{{{"x-gateway-inference-fairness-id", "old"}, {"x-llm-d-inference-fairness-id", ""}},
+             "default-flow"}}) {
     SCOPED_TRACE(c.expected);
     Harness harness;
     harness.SetPods(Scored({"1"}));
@@ -280,9 +278,9 @@ TEST(Request, C072AndC084PreRequestErrors) {
     EXPECT_EQ(Outcome(flow.Post(kCompletions, kBody, {{"x-test", c.order}})), c.outcome);
     EXPECT_THAT(TakeTrace(), ElementsAre("one.pre", "two.pre", "three.pre")) << "all of them run";
     flow.End(request::StreamEnd::kHalfClosed);
-    EXPECT_THAT(TakeTrace(), ElementsAre(StartsWith("one.body last end=4"),
-                                         StartsWith("two.body last end=4"),
-                                         StartsWith("three.body last end=4")));
+    EXPECT_THAT(TakeTrace(),
+                ElementsAre(StartsWith("one.body last end=4"), StartsWith("two.body last end=4"),
+                            StartsWith("three.body last end=4")));
     EXPECT_EQ(harness.Metric("llm_d_epp_request_running"), 0);
   }
 }
@@ -455,17 +453,16 @@ TEST(Request, C082ConditionalDecode) {
 TEST(Request, C083PreferTokens) {
   Harness harness({.config = kByLabel});
   harness.SetPods(Scored({"0"}));
-  for (const auto& [value, conditional] : std::vector<std::pair<const char*, bool>>{
-           {"return=minimal, if-available", true},
-           {"If-Available", true},
-           {"if-available;param=v", true},
-           {" if-available ; a=b ,x", true},
-           {"if-available-but-different", false},
-           {"", false},
-           {",,;,", false}}) {
+  for (const auto& [value, conditional] :
+       std::vector<std::pair<const char*, bool>>{{"return=minimal, if-available", true},
+                                                 {"If-Available", true},
+                                                 {"if-available;param=v", true},
+                                                 {" if-available ; a=b ,x", true},
+                                                 {"if-available-but-different", false},
+                                                 {"", false},
+                                                 {",,;,", false}}) {
     Flow flow(harness);
-    EXPECT_EQ(!Forwards(flow.Post(kCompletions, kBody, {{"prefer", value}})), conditional)
-        << value;
+    EXPECT_EQ(!Forwards(flow.Post(kCompletions, kBody, {{"prefer", value}})), conditional) << value;
   }
 }
 

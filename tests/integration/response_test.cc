@@ -11,6 +11,7 @@
 namespace epp::integration {
 namespace {
 
+using request::StreamEnd;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -18,7 +19,6 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::StartsWith;
 using ::testing::UnorderedElementsAre;
-using request::StreamEnd;
 using Verdict = request::RequestVerdict;
 
 constexpr std::string_view kBody = R"({"model":"m","prompt":"hello"})";
@@ -249,9 +249,9 @@ TEST_F(Response, C081CauseOnlyAtTheEnd) {
     EXPECT_EQ(line.find("end=1"), std::string::npos) << line;
   }
   flow.Chunk("", true);
-  EXPECT_THAT(TakeTrace(), ElementsAre(StartsWith("one.body last end=1"),
-                                       StartsWith("two.body last end=1"),
-                                       StartsWith("end last end=1")));
+  EXPECT_THAT(TakeTrace(),
+              ElementsAre(StartsWith("one.body last end=1"), StartsWith("two.body last end=1"),
+                          StartsWith("end last end=1")));
 }
 
 TEST_F(Response, C035BufferedUsageWithCachedTokens) {
@@ -430,8 +430,7 @@ TEST_F(EchoedResponse, C032AndC137SystemAndHopByHopHeadersStay) {
 
 TEST_F(Response, SkippedResponsesPassThroughAndEndOnce) {
   Flow flow(harness);
-  const Verdict verdict =
-      flow.Post("/v1/messages/count_tokens", R"({"model":"m","messages":[]})");
+  const Verdict verdict = flow.Post("/v1/messages/count_tokens", R"({"model":"m","messages":[]})");
   ASSERT_TRUE(Forwards(verdict)) << Outcome(verdict);
   EXPECT_TRUE(flow.Head(kOk).stream_body) << "nothing has to be collected";
   EXPECT_FALSE(flow.Chunk(R"({"input_tokens":)", false).replacement);
