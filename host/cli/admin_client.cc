@@ -61,6 +61,14 @@ absl::StatusOr<std::string> SocketOfSettings(const std::string& path) {
   return settings.settings().admin_socket;
 }
 
+http::ClientRequest MakeRequest(std::string_view method, const std::string& path, bool text) {
+  http::ClientRequest request;
+  request.method = method;
+  request.path = path;
+  request.headers.emplace_back("Accept", text ? "text/plain" : "application/json");
+  return request;
+}
+
 }  // namespace
 
 absl::StatusOr<AdminAddress> ParseAdminAddress(std::string_view text) {
@@ -134,6 +142,17 @@ ClientCommand::ClientCommand(std::string_view name, std::string_view summary,
 
 absl::StatusOr<http::ClientResponse> ClientCommand::Get(Io& io, const std::string& path, bool text,
                                                         int* exit_code) {
+  return Ask(io, MakeRequest("GET", path, text), {200, 404}, exit_code);
+}
+
+absl::StatusOr<http::ClientResponse> ClientCommand::Post(Io& io, const std::string& path, bool text,
+                                                         int* exit_code) {
+  return Ask(io, MakeRequest("POST", path, text), {200, 409}, exit_code);
+}
+
+absl::StatusOr<http::ClientResponse> ClientCommand::Ask(Io& io, const http::ClientRequest& request,
+                                                        std::initializer_list<int> answers,
+                                                        int* exit_code) {
   AdminSearch search;
   search.flag = admin_;
   search.environment = Environment("EPP_ADMIN");
@@ -151,9 +170,6 @@ absl::StatusOr<http::ClientResponse> ClientCommand::Get(Io& io, const std::strin
     return address.status();
   }
   address_ = address->shown;
-  http::ClientRequest request;
-  request.path = path;
-  request.headers.emplace_back("Accept", text ? "text/plain" : "application/json");
   absl::StatusOr<http::ClientResponse> response = http::Call(address->target, request);
   if (!response.ok()) {
     const bool late = absl::IsDeadlineExceeded(response.status());
@@ -168,7 +184,7 @@ absl::StatusOr<http::ClientResponse> ClientCommand::Get(Io& io, const std::strin
     if (!json() && admin_.empty()) io.err << "  hint: --admin or EPP_ADMIN name another place\n";
     return response.status();
   }
-  if (response->status != 200 && response->status != 404) {
+  if (std::find(answers.begin(), answers.end(), response->status) == answers.end()) {
     *exit_code = Fail(io, response->status == 400 ? kUsage : kRefused, "EPP-CLI-REFUSED",
                       StrCat(address_, " answered ", response->status, ": ", Detail(*response)));
     return absl::FailedPreconditionError("refused");

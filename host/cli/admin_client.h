@@ -1,6 +1,7 @@
 // Finding a running epp and asking it.
 #pragma once
 
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -45,12 +46,18 @@ class ClientCommand : public Command {
   // an answer.
   absl::StatusOr<http::ClientResponse> Get(Io& io, const std::string& path, bool text,
                                            int* exit_code);
+  // As Get, but asks for something to be done; 409, a refusal with its reasons, is an answer too.
+  absl::StatusOr<http::ClientResponse> Post(Io& io, const std::string& path, bool text,
+                                            int* exit_code);
   // "detail" of a problem document, or the whole body.
   static std::string Detail(const http::ClientResponse& response);
-  // Where Get looked last.
+  // Where the last request went.
   const std::string& address() const { return address_; }
 
  private:
+  absl::StatusOr<http::ClientResponse> Ask(Io& io, const http::ClientRequest& request,
+                                           std::initializer_list<int> answers, int* exit_code);
+
   std::string admin_;
   std::string settings_;
   std::string address_;

@@ -16,6 +16,7 @@ constexpr std::array kCommands = {
     CommandEntry{"status", "one-screen health of the running epp", MakeStatus},
     CommandEntry{"pool", "its endpoints as a table", MakePool},
     CommandEntry{"explain", "why a request went where it went", MakeExplain},
+    CommandEntry{"reload", "read the config and the plugin directories again, now", MakeReload},
     CommandEntry{"completion", "completion for bash, zsh or fish", MakeCompletion},
     CommandEntry{"version", "what this executable is made of", MakeVersion},
     CommandEntry{"help", "a topic, or what a diagnostic code means", MakeHelp},
