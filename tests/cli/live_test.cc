@@ -2,10 +2,13 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -74,8 +77,10 @@ class LiveTest : public ::testing::Test {
             "0s"};
   }
 
-  void Serve() {
-    serve_ = std::make_unique<Child>(ServeCommand());
+  void Serve(const std::vector<std::string>& more = {}) {
+    std::vector<std::string> command = ServeCommand();
+    command.insert(command.end(), more.begin(), more.end());
+    serve_ = std::make_unique<Child>(command);
     const std::string ready = serve_->WaitForLine("\"msg\":\"ready\"");
     ASSERT_FALSE(ready.empty()) << serve_->output();
     const auto line = nlohmann::json::parse(ready);
@@ -218,6 +223,93 @@ TEST_F(LiveTest, AnEndpointThatIsGoneMakesStatusCheckSayNo) {
   } while (result.exit_code == 0 && std::chrono::steady_clock::now() < until);
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.out, HasSubstr("DEGRADED"));
+}
+
+// As an operator replaces a mounted file: in one step.
+void Replace(const std::string& path, const std::string& text) {
+  std::ofstream(path + ".new") << text;
+  std::filesystem::rename(path + ".new", path);
+}
+
+std::string ConfigWithQueueWeight(const std::string& weight) {
+  return "apiVersion: llm-d.ai/v1alpha1\n"
+         "kind: EndpointPickerConfig\n"
+         "plugins:\n"
+         "- {type: queue-scorer}\n"
+         "- {type: kv-cache-utilization-scorer}\n"
+         "schedulingProfiles:\n"
+         "- name: default\n"
+         "  plugins:\n"
+         "  - {pluginRef: queue-scorer, weight: " +
+         weight +
+         "}\n"
+         "  - {pluginRef: kv-cache-utilization-scorer, weight: 1}\n";
+}
+
+TEST_F(LiveTest, ReloadAppliesAGoodConfigAndRefusesABadOne) {
+  const std::string config = dir_ + "/config.yaml";
+  Replace(config, ConfigWithQueueWeight("1"));
+  ASSERT_NO_FATAL_FAILURE(Serve({"--config-file", config}));
+  ASSERT_NO_FATAL_FAILURE(WaitUntilFresh());
+
+  Replace(config, ConfigWithQueueWeight("7"));
+  const Result applied = Ask({"reload"});  // or the file's watcher came first
+  EXPECT_EQ(applied.exit_code, 0) << applied.out << applied.err;
+  EXPECT_THAT(Ask({"status", "--section", "config"}).out, HasSubstr("generation 2"));
+  const http::ClientTarget admin{.unix_path = dir_ + "/admin.sock"};
+  const auto history = http::Call(admin, {.path = "/admin/generations"});
+  ASSERT_TRUE(history.ok()) << history.status();
+  const auto generations = nlohmann::json::parse(history->body, nullptr, false);
+  bool kept = false;
+  for (const auto& g : generations["generations"]) kept = kept || g.value("kept", 0) > 0;
+  EXPECT_TRUE(kept) << history->body;
+  EXPECT_FALSE(Decide("after-a-change").empty());
+
+  Replace(config, ConfigWithQueueWeight("heavy"));
+  const Result refused = Ask({"reload"});
+  EXPECT_EQ(refused.exit_code, 4) << refused.out << refused.err;
+  EXPECT_THAT(refused.err, HasSubstr("heavy"));
+  EXPECT_THAT(refused.err, HasSubstr(config + ":9"));
+  EXPECT_EQ(Ask({"status", "--check"}).exit_code, 1);
+  EXPECT_THAT(Ask({"status"}).out, HasSubstr("generation 2"));
+  EXPECT_FALSE(Decide("after-a-refusal").empty());
+
+  Replace(config, ConfigWithQueueWeight("7"));
+  EXPECT_EQ(Ask({"reload"}).exit_code, 0);
+  const Result healthy = Ask({"status", "--check"});
+  EXPECT_EQ(healthy.exit_code, 0) << healthy.out;
+}
+
+TEST_F(LiveTest, ReloadsUnderLoadDropNoRequest) {
+  const std::string config = dir_ + "/config.yaml";
+  Replace(config, ConfigWithQueueWeight("1"));
+  ASSERT_NO_FATAL_FAILURE(Serve({"--config-file", config}));
+  ASSERT_NO_FATAL_FAILURE(WaitUntilFresh());
+  std::atomic<bool> stop{false};
+  std::atomic<int> picked{0};
+  std::atomic<int> dropped{0};
+  std::vector<std::thread> load;
+  for (int i = 0; i < 4; ++i) {
+    load.emplace_back([&] {
+      while (!stop) ++(Decide("").empty() ? dropped : picked);
+    });
+  }
+  for (int weight = 2; weight < 22; ++weight) {
+    const int before = picked;
+    Replace(config, ConfigWithQueueWeight(std::to_string(weight)));
+    EXPECT_EQ(Ask({"reload"}).exit_code, 0);
+    const auto until = std::chrono::steady_clock::now() + kDeadline;
+    while (picked < before + 8 && std::chrono::steady_clock::now() < until) {
+      std::this_thread::yield();
+    }
+  }
+  stop = true;
+  for (std::thread& thread : load) thread.join();
+  EXPECT_EQ(dropped, 0) << serve_->output();
+  EXPECT_GE(picked, 20 * 8);
+  EXPECT_THAT(Ask({"status", "--section", "config"}).out, HasSubstr("generation 21"));
+  serve_->Signal(SIGTERM);
+  EXPECT_EQ(serve_->Wait(), 0) << serve_->output();
 }
 
 TEST_F(LiveTest, APortInUseIsAnErrorThatNamesItsHolder) {
