@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace epp::config {
@@ -42,18 +43,22 @@ class Diagnostics {
              std::string hint = {});
   void Warning(Mark mark, std::string code, std::string message, std::string caret = {},
                std::string hint = {});
+  // The value of a secret: masked wherever its line is shown, for all diagnostics.
+  void Hide(Mark mark) { hidden_.push_back(std::move(mark)); }
   bool ok() const { return errors_ == 0; }
   size_t errors() const { return errors_; }
   size_t warnings() const { return all_.size() - errors_; }
-  // Sorted by position at rendering; at most 50 are shown, then a count.
+  // In order of discovery.
   const std::vector<Diagnostic>& all() const { return all_; }
-  // The text form: "file:line:column: error: ..." with source line and caret.
+  // The text form: "file:line:column: error: ..." with source line and caret, sorted by position;
+  // at most 50 are shown, then a count.
   std::string Render(bool colour = false) const;
-  // The JSON form: an array of diagnostic objects.
+  // The JSON form: an array of diagnostic objects, all of them.
   std::string RenderJson() const;
 
  private:
   std::vector<Diagnostic> all_;
+  std::vector<Mark> hidden_;
   size_t errors_ = 0;
 };
 

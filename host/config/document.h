@@ -21,6 +21,14 @@ struct Node {
   // What a scalar would be in JSON.
   enum class Scalar : uint8_t { kText, kBool, kInt, kFloat };
 
+  // Out of line: the lists of itself are of an incomplete type up to the end of the class.
+  Node();
+  Node(const Node& other);
+  Node(Node&& other) noexcept;
+  Node& operator=(const Node& other);
+  Node& operator=(Node&& other) noexcept;
+  ~Node();
+
   Kind kind = Kind::kNull;
   Scalar scalar = Scalar::kText;               // kText for everything quoted
   std::string text;                            // scalars: as written, without quotes
