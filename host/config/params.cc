@@ -1,7 +1,7 @@
 #include "host/config/params.h"
 
 #include <algorithm>
-#include <cmath>
+#include <cctype>
 #include <limits>
 #include <set>
 #include <span>
@@ -71,6 +71,7 @@ class ParamDecoder {
   ParamDecoder(const epp_plugin_type& type, std::string_view what, Diagnostics& out)
       : type_(type), what_(what), out_(out), values_(std::make_shared<ParamValues>()) {
     for (const epp_param_spec* spec : specs()) values_->values_.push_back(Default(*spec));
+    values_->marks_.resize(specs().size());
   }
 
   std::shared_ptr<const ParamValues> Run(const Node* parameters, const Mark& mark) {
@@ -113,7 +114,7 @@ class ParamDecoder {
   }
 
   bool IsPrefix(const std::string& path) const {
-    const std::string prefix = Lower(path) + ".";
+    const std::string prefix = Lower(path + ".");
     return std::any_of(specs().begin(), specs().end(), [&](const epp_param_spec* spec) {
       return Lower(spec->name).starts_with(prefix);
     });
@@ -142,13 +143,13 @@ class ParamDecoder {
     std::vector<std::string> names;
     for (const epp_param_spec* spec : specs()) {
       const std::string_view name = spec->name;
-      if (!name.starts_with(prefix)) continue;
+      if (!Lower(name).starts_with(Lower(prefix))) continue;
       const std::string_view rest = name.substr(prefix.size());
       names.emplace_back(rest.substr(0, rest.find('.')));
     }
     const std::string_view near = Nearest(key.text, names);
     std::string hint;
-    if (names.empty()) {
+    if (specs().empty()) {
       hint = StrCat(type_.name, " takes no parameters");
     }
     out_.Error(key.mark, "EPP-CFG-UNKNOWN-KEY", StrCat(what_, ": unknown parameter \"", path, "\""),
@@ -167,6 +168,7 @@ class ParamDecoder {
       out_.Warning(key.mark, "EPP-CFG-DEPRECATED",
                    StrCat(what_, ": parameter \"", spec.name, "\" is deprecated"), spec.doc);
     }
+    if (spec.flags & EPP_PARAM_SECRET) Hide(node);
     if (spec.flags & EPP_PARAM_IGNORED) return;
     if (node.kind == Node::Kind::kNull) {
       given_.erase(index);  // null leaves the default
@@ -175,6 +177,7 @@ class ParamDecoder {
     epp_value& value = values_->values_[index];
     if (!Convert(spec, node, value)) return;
     value.present = 1;
+    values_->marks_[index] = node.mark;
   }
 
   bool Convert(const epp_param_spec& spec, const Node& node, epp_value& value) {
@@ -202,7 +205,8 @@ class ParamDecoder {
         const absl::StatusOr<int64_t> ns = ParseGoDurationNs(node.text);
         if (!ns.ok()) return WrongType(spec, node);
         value.v.i64 = *ns;
-        return InRange(spec, node, static_cast<double>(*ns) * 1e-9);
+        // Divided, not multiplied by 1e-9: "300ms" must be exactly 0.3.
+        return InRange(spec, node, static_cast<double>(*ns) / 1e9);
       }
       case EPP_P_STR:
       case EPP_P_PLUGIN:
@@ -223,15 +227,18 @@ class ParamDecoder {
   bool ConvertList(const epp_param_spec& spec, const Node& node, epp_value& value) {
     if (node.kind != Node::Kind::kList) return WrongType(spec, node);
     std::vector<epp_str>& list = values_->lists_.emplace_back();
+    bool texts = true;
     for (const Node& item : node.items) {
       if (!item.IsText()) {
+        texts = false;
         out_.Error(item.mark, "EPP-CFG-TYPE",
                    StrCat(what_, ": an item of parameter \"", spec.name, "\" is ", item.KindName(),
                           ", want a string"));
-        return false;
+        continue;
       }
       list.push_back(Keep(item.text));
     }
+    if (!texts) return false;
     value.v.list.items = list.data();
     value.v.list.count = list.size();
     return true;
@@ -240,6 +247,12 @@ class ParamDecoder {
   epp_str Keep(std::string text) {
     const std::string& kept = values_->texts_.emplace_back(std::move(text));
     return {kept.data(), kept.size()};
+  }
+
+  void Hide(const Node& node) {
+    if (node.kind == Node::Kind::kScalar) out_.Hide(node.mark);
+    for (const auto& [key, value] : node.members) Hide(value);
+    for (const Node& item : node.items) Hide(item);
   }
 
   // What was got, for a message; the text of a secret is never shown.
