@@ -13,7 +13,7 @@ uint32_t Words(uint32_t bits) { return (bits + 63) / 64; }
 
 uint64_t* ZeroedWords(uint32_t bits, Arena& arena) {
   const std::span<uint64_t> words = arena.AllocArray<uint64_t>(Words(bits));
-  std::memset(words.data(), 0, words.size_bytes());
+  std::fill(words.begin(), words.end(), 0);  // no words, no pointer
   return words.data();
 }
 
