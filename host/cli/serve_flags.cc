@@ -88,6 +88,14 @@ class Parser {
     return Check();
   }
 
+  std::vector<std::string> FlagNames() const {
+    std::vector<std::string> names;
+    for (const CLI::Option* option : app_.get_options()) {
+      for (const std::string& name : option->get_lnames()) names.push_back(StrCat("--", name));
+    }
+    return names;
+  }
+
  private:
   // A flag that is a setting under another name.
   void Setting(const std::string& flag, const std::string& key, const std::string& doc) {
@@ -303,6 +311,11 @@ absl::StatusOr<std::unique_ptr<ServeCommandLine>> ParseServeArguments(
   const absl::Status status = Parser(*out).Run(arguments);
   if (!status.ok()) return status;
   return out;
+}
+
+std::vector<std::string> ServeFlagNames() {
+  ServeCommandLine line;
+  return Parser(line).FlagNames();
 }
 
 }  // namespace epp::cli

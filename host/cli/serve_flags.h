@@ -47,4 +47,7 @@ struct ServeCommandLine {
 absl::StatusOr<std::unique_ptr<ServeCommandLine>> ParseServeArguments(
     const std::vector<std::string>& arguments);
 
+// All of them, with "--".
+std::vector<std::string> ServeFlagNames();
+
 }  // namespace epp::cli

@@ -66,12 +66,13 @@ size_t Columns(std::string_view text) {
 }
 
 // The line of the mark, with the secrets in it masked.
-std::string VisibleLine(const Mark& mark, std::span<const Mark> hidden) {
+std::string VisibleLine(const Mark& mark, std::span<const Mark> redacted) {
   std::string line(LineOf(mark.source->text, mark.line));
-  for (const Mark& secret : hidden) {
+  for (const Mark& secret : redacted) {
     if (secret.source != mark.source || secret.line != mark.line || secret.column == 0) continue;
     const size_t begin = std::min<size_t>(secret.column - 1, line.size());
-    const size_t end = std::min<size_t>(begin + secret.length, line.size());
+    const size_t length = secret.length == 0 ? line.size() : secret.length;
+    const size_t end = std::min(begin + length, line.size());
     std::fill(line.begin() + static_cast<ptrdiff_t>(begin),
               line.begin() + static_cast<ptrdiff_t>(end), '*');
   }
@@ -79,9 +80,9 @@ std::string VisibleLine(const Mark& mark, std::span<const Mark> hidden) {
 }
 
 // The source line with a caret below the place.
-void AppendExcerpt(const Diagnostic& d, std::span<const Mark> hidden, bool colour,
+void AppendExcerpt(const Diagnostic& d, std::span<const Mark> redacted, bool colour,
                    std::string* out) {
-  const std::string full = VisibleLine(d.mark, hidden);
+  const std::string full = VisibleLine(d.mark, redacted);
   const size_t column = std::min<size_t>(d.mark.column > 0 ? d.mark.column - 1 : 0, full.size());
   // Of a long line, the part around the place.
   size_t begin = 0;
@@ -109,7 +110,7 @@ void AppendExcerpt(const Diagnostic& d, std::span<const Mark> hidden, bool colou
   StrAppend(out, " [", d.code, "]\n");
 }
 
-std::string RenderOne(const Diagnostic& d, std::span<const Mark> hidden, bool colour) {
+std::string RenderOne(const Diagnostic& d, std::span<const Mark> redacted, bool colour) {
   std::string out = StrCat(Position(d.mark), SeverityName(d.severity), ": ", Printable(d.message));
   const bool excerpt = d.mark.source && d.mark.line > 0;
   if (!excerpt) {
@@ -117,7 +118,7 @@ std::string RenderOne(const Diagnostic& d, std::span<const Mark> hidden, bool co
     StrAppend(&out, "  [", d.code, "]");
   }
   out += "\n";
-  if (excerpt) AppendExcerpt(d, hidden, colour, &out);
+  if (excerpt) AppendExcerpt(d, redacted, colour, &out);
   if (!d.hint.empty()) StrAppend(&out, "  hint: ", Printable(d.hint), "\n");
   return out;
 }
@@ -167,7 +168,7 @@ std::string Diagnostics::Render(bool colour) const {
   size_t shown = 0;
   for (const Diagnostic* d : Sorted(all_)) {
     if (shown++ == kMaxShown) break;
-    out += RenderOne(*d, hidden_, colour);
+    out += RenderOne(*d, redacted_, colour);
   }
   if (all_.size() > kMaxShown) StrAppend(&out, all_.size() - kMaxShown, " more\n");
   return out;
@@ -189,7 +190,7 @@ std::string Diagnostics::RenderJson() const {
     w.Field("message", d->message);
     if (!d->caret.empty()) w.Field("detail", d->caret);
     if (!d->hint.empty()) w.Field("hint", d->hint);
-    w.Field("rendered", RenderOne(*d, hidden_, false));
+    w.Field("rendered", RenderOne(*d, redacted_, false));
     w.EndObject();
   }
   w.EndArray();

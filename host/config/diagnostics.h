@@ -43,8 +43,8 @@ class Diagnostics {
              std::string hint = {});
   void Warning(Mark mark, std::string code, std::string message, std::string caret = {},
                std::string hint = {});
-  // The value of a secret: masked wherever its line is shown, for all diagnostics.
-  void Hide(Mark mark) { hidden_.push_back(std::move(mark)); }
+  // Hides `mark.length` bytes (0: the rest of the line) from every excerpt, for a secret's value.
+  void Redact(Mark mark) { redacted_.push_back(std::move(mark)); }
   bool ok() const { return errors_ == 0; }
   size_t errors() const { return errors_; }
   size_t warnings() const { return all_.size() - errors_; }
@@ -58,7 +58,7 @@ class Diagnostics {
 
  private:
   std::vector<Diagnostic> all_;
-  std::vector<Mark> hidden_;
+  std::vector<Mark> redacted_;
   size_t errors_ = 0;
 };
 

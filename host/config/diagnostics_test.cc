@@ -136,7 +136,7 @@ TEST(DiagnosticsTest, CaretsStayWithinTheLine) {
 TEST(DiagnosticsTest, SecretsAreMasked) {
   const auto text = Source("{token: hunter2, colour: red}\n");
   Diagnostics out;
-  out.Hide({text, 1, 9, 7});
+  out.Redact({text, 1, 9, 7});
   out.Error({text, 1, 9, 7}, "E", "token is wrong");
   out.Error({text, 1, 18, 6}, "E", "unknown");
   EXPECT_THAT(out.Render(), Not(HasSubstr("hunter2")));

@@ -21,20 +21,20 @@ struct Node {
   // What a scalar would be in JSON.
   enum class Scalar : uint8_t { kText, kBool, kInt, kFloat };
 
-  // Out of line: the lists of itself are of an incomplete type up to the end of the class.
-  Node();
-  Node(const Node& other);
-  Node(Node&& other) noexcept;
-  Node& operator=(const Node& other);
-  Node& operator=(Node&& other) noexcept;
-  ~Node();
-
   Kind kind = Kind::kNull;
   Scalar scalar = Scalar::kText;               // kText for everything quoted
   std::string text;                            // scalars: as written, without quotes
   std::vector<std::pair<Node, Node>> members;  // maps, in order; keys are scalars
   std::vector<Node> items;                     // lists
   Mark mark;
+
+  // Defined where Node is complete, which its own pairs need.
+  Node();
+  ~Node();
+  Node(const Node&);
+  Node(Node&&) noexcept;
+  Node& operator=(const Node&);
+  Node& operator=(Node&&) noexcept;
 
   bool IsText() const { return kind == Kind::kScalar && scalar == Scalar::kText; }
   // The member of that name, exactly; null when there is none, or when this is no map.

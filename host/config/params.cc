@@ -70,7 +70,10 @@ class ParamDecoder {
  public:
   ParamDecoder(const epp_plugin_type& type, std::string_view what, Diagnostics& out)
       : type_(type), what_(what), out_(out), values_(std::make_shared<ParamValues>()) {
-    for (const epp_param_spec* spec : specs()) values_->values_.push_back(Default(*spec));
+    for (const epp_param_spec* spec : specs()) {
+      values_->values_.push_back(Default(*spec));
+      has_secret_ |= (spec->flags & EPP_PARAM_SECRET) != 0;
+    }
     values_->marks_.resize(specs().size());
   }
 
@@ -134,6 +137,8 @@ class ParamDecoder {
               StrCat(what_, ": parameter \"", path, "\" is ", value.KindName(), ", want a map"));
         }
       } else if (!(type_.flags & EPP_TYPE_ANY_PARAMS)) {
+        // Perhaps a secret under a mistyped name.
+        if (has_secret_) Hide(value);
         Unknown(path, prefix, key);
       }
     }
@@ -159,6 +164,7 @@ class ParamDecoder {
 
   void Take(size_t index, const Node& key, const Node& node) {
     const epp_param_spec& spec = *specs()[index];
+    if (spec.flags & EPP_PARAM_SECRET) Hide(node);
     if (!given_.insert(index).second) {
       out_.Error(key.mark, "EPP-CFG-DUPLICATE-KEY",
                  StrCat(what_, ": parameter \"", spec.name, "\" is given twice"));
@@ -168,7 +174,6 @@ class ParamDecoder {
       out_.Warning(key.mark, "EPP-CFG-DEPRECATED",
                    StrCat(what_, ": parameter \"", spec.name, "\" is deprecated"), spec.doc);
     }
-    if (spec.flags & EPP_PARAM_SECRET) Hide(node);
     if (spec.flags & EPP_PARAM_IGNORED) return;
     if (node.kind == Node::Kind::kNull) {
       given_.erase(index);  // null leaves the default
@@ -178,6 +183,19 @@ class ParamDecoder {
     if (!Convert(spec, node, value)) return;
     value.present = 1;
     values_->marks_[index] = node.mark;
+  }
+
+  // Keeps a value out of the excerpts of all messages.
+  void Hide(const Node& node) {
+    Mark mark = node.mark;
+    // A scalar of several lines is longer than its mark says; its other lines carry no messages.
+    if (node.kind != Node::Kind::kScalar || node.text.size() > mark.length) mark.length = 0;
+    out_.Redact(std::move(mark));
+    for (const auto& [key, value] : node.members) {
+      Hide(key);
+      Hide(value);
+    }
+    for (const Node& item : node.items) Hide(item);
   }
 
   bool Convert(const epp_param_spec& spec, const Node& node, epp_value& value) {
@@ -249,12 +267,6 @@ class ParamDecoder {
     return {kept.data(), kept.size()};
   }
 
-  void Hide(const Node& node) {
-    if (node.kind == Node::Kind::kScalar) out_.Hide(node.mark);
-    for (const auto& [key, value] : node.members) Hide(value);
-    for (const Node& item : node.items) Hide(item);
-  }
-
   // What was got, for a message; the text of a secret is never shown.
   std::string Got(const epp_param_spec& spec, const Node& node) const {
     if ((spec.flags & EPP_PARAM_SECRET) || node.kind != Node::Kind::kScalar) {
@@ -297,6 +309,7 @@ class ParamDecoder {
   Diagnostics& out_;
   std::shared_ptr<ParamValues> values_;
   std::set<size_t> given_;
+  bool has_secret_ = false;
 };
 
 std::string ParamValues::Canonical() const {

@@ -214,13 +214,14 @@ TEST(ParamsTest, Errors) {
   }
 }
 
+// The value of an unknown parameter is masked where a type has secrets: it may be one.
 TEST(ParamsTest, GoldenTexts) {
   EXPECT_EQ(Decoded<Everything>("blue: 1\ncoutn: 64\n").rendered(),
             "p.yaml:1:1: error: plugin \"p\" (t): unknown parameter \"blue\"\n"
-            "    1 | blue: 1\n"
+            "    1 | blue: *\n"
             "      | ^^^^ [EPP-CFG-UNKNOWN-KEY]\n"
             "p.yaml:2:1: error: plugin \"p\" (t): unknown parameter \"coutn\"\n"
-            "    2 | coutn: 64\n"
+            "    2 | coutn: **\n"
             "      | ^^^^^ did you mean \"count\"?  [EPP-CFG-UNKNOWN-KEY]\n");
   EXPECT_EQ(Decoded<Everything>("count: -1\n").rendered(),
             "p.yaml:1:8: error: plugin \"p\" (t): parameter \"count\" is -1, want an integer in "

@@ -411,10 +411,11 @@ class Decoder {
     if (const Node* detector = Member(*flow, "saturationDetector")) {
       config.saturation_detector = Detector(*detector, "flowControl.saturationDetector");
     }
-    const bool more_than_detector =
-        std::any_of(flow->members.begin(), flow->members.end(),
-                    [](const auto& member) { return member.first.text != "saturationDetector"; });
-    if (!config.flow_control_gate && more_than_detector) {
+    const bool has_more =
+        std::any_of(flow->members.begin(), flow->members.end(), [](const auto& member) {
+          return member.first.text != "saturationDetector" && member.first.text != "enableEviction";
+        });
+    if (!config.flow_control_gate && has_more) {
       out_.Warning(flow->mark, "EPP-CFG-FLOW-OFF",
                    "flowControl is ignored: the feature gate flowControl is off", "",
                    "featureGates: [flowControl]");

@@ -240,7 +240,7 @@ TEST(RawConfigTest, ADetectorWithoutNameIsTheDefaultOne) {
 TEST(RawConfigTest, FlowControlWithTheGateOffWarnsUnlessOnlyTheDetectorIsSet) {
   EXPECT_EQ(Raw("flowControl: {saturationDetector: {pluginRef: s}}").out.warnings(), 0u);
   EXPECT_EQ(Raw("flowControl: {}").out.warnings(), 0u);
-  EXPECT_EQ(Raw("flowControl: {enableEviction: true}").out.warnings(), 1u);
+  EXPECT_EQ(Raw("flowControl: {enableEviction: true}").out.warnings(), 0u);
   const Raw raw("flowControl: {defaultRequestTTL: 5s, saturationDetector: {pluginRef: s}}");
   EXPECT_TRUE(raw.out.ok());
   EXPECT_THAT(raw.out.Render(), HasSubstr("flowControl is ignored"));

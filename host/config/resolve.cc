@@ -287,6 +287,15 @@ class Resolver {
         WrongKind(ref, *parser, "a parser");
         continue;
       }
+      const bool again = std::any_of(
+          result_.parsers.begin(), result_.parsers.end(),
+          [&](size_t other) { return plugins()[other].type == plugins()[*parser].type; });
+      if (again) {
+        out_.Warning(
+            ref.mark, "EPP-CFG-DUPLICATE-PARSER",
+            StrCat("a second parser of type \"", plugins()[*parser].type->name(), "\" is skipped"));
+        continue;
+      }
       result_.parsers.push_back(*parser);
     }
   }
@@ -408,9 +417,10 @@ class Resolver {
         const std::string_view name(value.v.str.data, value.v.str.size);
         if (const std::optional<size_t> other = Find(name)) {
           before[i].push_back(*other);
-        } else if (!declared_.contains(name)) {
-          const Mark& mark = plugin.params->mark(p);
-          Undefined({std::string(name), mark.source ? mark : plugin.mark},
+        } else if (const Mark& mark = plugin.params->mark(p);
+                   mark.source && !declared_.contains(name)) {
+          // Only what the config says must exist; what a default means is the plugin's business.
+          Undefined({std::string(name), mark},
                     StrCat("plugin ", Quoted(plugin.name, plugin.type->name()), ": parameter \"",
                            plugin.type->type->params[p]->name, "\": plugin"),
                     "");

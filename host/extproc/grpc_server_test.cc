@@ -411,6 +411,7 @@ TEST_F(GrpcServerTest, LibraryLogsAreRouted) {
   RouteLibraryLogs([](LibraryLogLevel level, std::string_view) {
     if (level == LibraryLogLevel::kError) ++g_library_errors;
   });
+  g_library_errors = 0;
   pb::HeaderValue header;
   EXPECT_FALSE(header.ParseFromString("\x12\x01\xff"));
   EXPECT_EQ(g_library_errors, 1);

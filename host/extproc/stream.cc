@@ -315,8 +315,13 @@ void Stream::Next(pb::ProcessingResponse* out) {
   }
   output_ = After(sent);
   if (output_ != Output::kNone) return;
-  verdict_.body.clear();
   state_ = State::kReading;
+  if (sent == Output::kRequestHeaders || sent == Output::kRequestBody ||
+      sent == Output::kRequestTrailers) {
+    exchange_->OnRequestSent();
+    verdict_ = {};
+    scratch_.buffers.Give(std::move(request_body_));
+  }
   if (!std::exchange(wake_pending_, false)) return;
   if (phase_ == Phase::kResponseHeaders || phase_ == Phase::kResponseBody) Evict();
 }

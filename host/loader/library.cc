@@ -271,7 +271,8 @@ absl::StatusOr<std::shared_ptr<const Library>> Library::Load(const std::string& 
   impl->info.mapped_path = copy->path;
   impl->memory = std::move(copy->memory);
   impl->module = mapped->module;
-  if (!copy->why_memory.empty()) {
+  // Memory is the default; only a directory that was wanted and cannot be used is odd.
+  if (!copy->why_memory.empty() && !options.runtime_dir.empty()) {
     impl->info.warnings.push_back(
         StrCat("mapped from memory, debuggers see no file: ", copy->why_memory));
   }

@@ -243,7 +243,8 @@ TEST(LibraryTest, FallsBackToMemoryFilesThatAreNotReused) {
       ASSERT_TRUE(library.ok());
       paths.insert((*library)->info().mapped_path);
       EXPECT_THAT((*library)->info().mapped_path, StartsWith(StrCat("/proc/", getpid(), "/fd/")));
-      EXPECT_THAT((*library)->info().warnings, ElementsAre(HasSubstr("mapped from memory")));
+      // Memory is the default; only a directory that was wanted and cannot be used is odd.
+      EXPECT_EQ((*library)->info().warnings.size(), runtime_dir.empty() ? 0u : 1u);
       // Sealed: the bytes that were verified stay the bytes that run.
       const int fd = open((*library)->info().mapped_path.c_str(), O_RDWR | O_CLOEXEC);
       ASSERT_GE(fd, 0);

@@ -1,9 +1,6 @@
 #include "host/pool/file_discovery.h"
 
 #include <fcntl.h>
-#include <poll.h>
-#include <sys/eventfd.h>
-#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,10 +15,6 @@
 
 namespace epp::pool {
 namespace {
-
-constexpr uint32_t kWatchedEvents = IN_MOVED_TO | IN_CREATE | IN_CLOSE_WRITE | IN_DELETE |
-                                    IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
-constexpr uint64_t kRewatchNs = 1'000'000'000;
 
 // ---- The plugin types ----
 
@@ -98,14 +91,6 @@ const FileDiscoverySettings& FileDiscoverySettingsOf(const void* self) {
 }
 
 // ---- Reading ----
-
-Discovery::~Discovery() {
-  if (!thread_.joinable()) return;
-  const uint64_t one = 1;
-  // Cannot fail: the counter is 0 and the descriptor is ours.
-  [[maybe_unused]] const ssize_t written = ::write(stop_.get(), &one, sizeof(one));
-  thread_.join();
-}
 
 bool Discovery::ReadText(std::string& text, config::Diagnostics& out) const {
   const auto fail = [&](std::string_view what, int error) {
@@ -198,15 +183,12 @@ LoadReport Discovery::Start(std::string path, Options options, Pool* pool) {
   path_ = std::move(path);
   options_ = std::move(options);
   pool_ = pool;
-  const size_t slash = path_.rfind('/');
-  directory_ = slash == std::string::npos ? "." : slash == 0 ? "/" : path_.substr(0, slash);
-  file_name_ = slash == std::string::npos ? path_ : path_.substr(slash + 1);
-
   if (options_.watch) {
     // Watching starts before reading, so no change falls in between.
-    inotify_.reset(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
-    stop_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    AddWatch();
+    watch_ = std::make_unique<FileWatch>(
+        path_,
+        FileWatch::Options{options_.debounce_ns, options_.poll_ns, options_.retry_ns},
+        [this] { return ReloadIfChanged(); });
   }
   LoadReport report;
   {
@@ -214,7 +196,7 @@ LoadReport Discovery::Start(std::string path, Options options, Pool* pool) {
     bool unchanged = false;
     report = LoadLocked(true, &unchanged);
   }
-  if (options_.watch && report.applied) thread_ = std::thread([this] { Watch(); });
+  if (watch_ && report.applied) watch_->Start();
   return report;
 }
 
@@ -229,74 +211,18 @@ LoadReport Discovery::last() const {
   return last_;
 }
 
-// ---- Watching ----
-
-void Discovery::AddWatch() {
-  watch_ = ::inotify_add_watch(inotify_.get(), directory_.c_str(), kWatchedEvents);
-}
-
-// True when the file may have changed.
-bool Discovery::ConsumeEvents() {
-  bool touched = false;
-  alignas(inotify_event) char buffer[4096];
-  for (;;) {
-    const ssize_t size = ::read(inotify_.get(), buffer, sizeof(buffer));
-    if (size <= 0) return touched;
-    for (ssize_t at = 0; at < size;) {
-      inotify_event event{};
-      std::memcpy(&event, buffer + at, sizeof(event));
-      const char* const name = buffer + at + sizeof(event);
-      at += static_cast<ssize_t>(sizeof(event) + event.len);
-      if (event.mask & IN_Q_OVERFLOW) touched = true;
-      if (event.mask & (IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF)) {
-        if (event.wd == watch_) {
-          if (event.mask & IN_MOVE_SELF) ::inotify_rm_watch(inotify_.get(), watch_);
-          watch_ = -1;
-        }
-        touched = true;
-      }
-      // A mounted ConfigMap changes by turning the link ..data, of which the file is a part.
-      if (event.len > 0 && (file_name_ == name || std::strcmp(name, "..data") == 0)) touched = true;
-    }
-  }
-}
-
-void Discovery::ReloadIfChanged(bool& retrying) {
+// On the watching thread. True: read once more before the verdict, it may be half written.
+bool Discovery::ReloadIfChanged() {
   LoadReport report;
   bool unchanged = false;
   {
     std::lock_guard lock(mutex_);
-    report = LoadLocked(retrying, &unchanged);
+    report = LoadLocked(retrying_, &unchanged);
   }
-  // Perhaps it is half written: the verdict waits for a second look.
-  const bool first_failure = !unchanged && !report.applied && !retrying;
-  retrying = first_failure;
+  const bool first_failure = !unchanged && !report.applied && !retrying_;
+  retrying_ = first_failure;
   if (!unchanged && !first_failure && options_.on_reload) options_.on_reload(report);
-}
-
-void Discovery::Watch() {
-  const auto now = [] { return Clock::Real().mono_ns(); };
-  uint64_t next_poll = now() + options_.poll_ns;
-  uint64_t due = ~uint64_t{0};  // of a reading that was asked for
-  bool retrying = false;
-  for (;;) {
-    uint64_t wake = std::min(next_poll, due);
-    if (watch_ < 0) wake = std::min(wake, now() + kRewatchNs);
-    const uint64_t at = now();
-    const uint64_t wait_ms = wake > at ? (wake - at + 999'999) / 1'000'000 : 0;
-    pollfd fds[2] = {{inotify_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}};
-    ::poll(fds, 2, static_cast<int>(std::min<uint64_t>(wait_ms, 3'600'000)));
-    if (fds[1].revents != 0) return;
-    if (fds[0].revents != 0 && ConsumeEvents()) due = now() + options_.debounce_ns;
-    if (watch_ < 0) {
-      AddWatch();
-      if (watch_ >= 0) due = now() + options_.debounce_ns;
-    }
-    if (now() < std::min(due, next_poll)) continue;
-    ReloadIfChanged(retrying);
-    due = retrying ? now() + options_.retry_ns : ~uint64_t{0};
-    next_poll = now() + options_.poll_ns;
-  }
+  return first_failure;
 }
 
 }  // namespace epp::pool

@@ -7,12 +7,12 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "epp/abi.h"
-#include "host/base/unique_fd.h"
+#include "host/base/clock.h"
+#include "host/base/file_watch.h"
 #include "host/config/diagnostics.h"
 #include "host/pool/endpoints_file.h"
 #include "host/pool/pool.h"
@@ -60,7 +60,6 @@ class Discovery {
   };
 
   Discovery() = default;
-  ~Discovery();
   Discovery(const Discovery&) = delete;
   Discovery& operator=(const Discovery&) = delete;
 
@@ -78,14 +77,9 @@ class Discovery {
   bool ReadText(std::string& text, config::Diagnostics& out) const;
   LoadReport LoadLocked(bool even_if_same, bool* unchanged);
   void Apply(EndpointsFile file);
-  void Watch();
-  void AddWatch();
-  bool ConsumeEvents();
-  void ReloadIfChanged(bool& retrying);
+  bool ReloadIfChanged();
 
   std::string path_;
-  std::string directory_;
-  std::string file_name_;
   Options options_;
   Pool* pool_ = nullptr;
 
@@ -95,10 +89,8 @@ class Discovery {
   std::map<Key, std::vector<Endpoint::Fields>> entries_;
   LoadReport last_;
 
-  UniqueFd inotify_;
-  int watch_ = -1;
-  UniqueFd stop_;
-  std::thread thread_;
+  bool retrying_ = false;              // watching thread
+  std::unique_ptr<FileWatch> watch_;  // last: its thread uses all of the above
 };
 
 }  // namespace epp::pool

@@ -100,7 +100,8 @@ struct Pool::State {
   uint64_t next_stale_ns = kNever;
   bool dirty = false;
   bool members_dirty = false;
-  size_t announcements = 0;  // records with announce set, at least
+  size_t announcements = 0;                           // records with announce set, at least
+  std::vector<std::shared_ptr<const Endpoint>> left;  // announced and removed, to be told
 
   // Who publishes or tells listeners; nobody else does meanwhile. Never held by the mutex.
   std::thread::id publisher;
@@ -180,6 +181,7 @@ void Pool::State::RemoveLocked(size_t row) {
   const auto& fields = records[row].endpoint->fields();
   row_by_name.erase(FullName(fields));
   row_by_id.erase(records[row].id);
+  if (records[row].presence->announced) left.push_back(records[row].endpoint);
   if (row + 1 != records.size()) {
     records[row] = std::move(records.back());
     const auto& moved = records[row].endpoint->fields();
@@ -256,6 +258,8 @@ void Pool::State::ReleaseBaton() {
 
 // Tells listeners what they do not know yet; false when there was nothing.
 bool Pool::State::Deliver(std::unique_lock<std::mutex>& lock) {
+  const std::vector<std::shared_ptr<const Endpoint>> leaving = std::exchange(left, {});
+  // Taken after `left`: what is here has left by now at the latest.
   const std::vector<std::shared_ptr<const Endpoint>> removed = mailbox->TakeGone();
   std::vector<std::shared_ptr<const Endpoint>> upserted;
   if (announcements != 0) {
@@ -267,12 +271,15 @@ bool Pool::State::Deliver(std::unique_lock<std::mutex>& lock) {
     }
     announcements = 0;
   }
-  if (upserted.empty() && removed.empty()) return false;
+  if (upserted.empty() && removed.empty() && leaving.empty()) return false;
   for (const auto& endpoint : removed) known.erase(endpoint->abi().id);
 
   const auto entries = listeners;
   lock.unlock();
   for (const auto& entry : entries) {
+    for (const auto& endpoint : leaving) {
+      if (!entry->gone.load()) entry->listener->EndpointLeft(*endpoint);
+    }
     for (const auto& endpoint : removed) {
       if (!entry->gone.load()) entry->listener->EndpointRemoved(*endpoint);
     }

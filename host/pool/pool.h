@@ -29,6 +29,9 @@ class PoolListener {
   virtual ~PoolListener() = default;
   virtual void EndpointUpserted(const Endpoint& endpoint) = 0;
   virtual void EndpointRemoved(const Endpoint& endpoint) = 0;
+  // The pool does not have it any more, but frames may, for as long as somebody holds one. Between
+  // the two others, unless the endpoint had left before the listener was added.
+  virtual void EndpointLeft(const Endpoint& /*endpoint*/) {}
 };
 
 // A value of one attribute of one endpoint.

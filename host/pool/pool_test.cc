@@ -34,6 +34,7 @@ class Recorder : public PoolListener {
   void EndpointRemoved(const Endpoint& e) override {
     events.push_back(absl::StrCat("-", e.fields().name));
   }
+  void EndpointLeft(const Endpoint& e) override { events.push_back("~" + e.fields().name); }
   std::vector<std::string> Take() { return std::exchange(events, {}); }
   std::vector<std::string> events;
 };
@@ -320,10 +321,14 @@ TEST_F(PoolTest, ListenersAreToldAroundTheFrames) {
   pool.Remove("default", "a");
   pool.Upsert(Fields("b", "10.9.9.9"));
   pool.Publish();
-  EXPECT_THAT(recorder->Take(), ElementsAre("+b")) << "a reader still has the frame with a";
+  EXPECT_THAT(recorder->Take(), ElementsAre("~a", "+b")) << "a reader still has the frame with a";
   reader.Get();
   pool.Publish();
   EXPECT_THAT(recorder->Take(), ElementsAre("-a"));
+  reader.Release();
+  pool.Remove("default", "b");
+  pool.Publish();
+  EXPECT_THAT(recorder->Take(), ElementsAre("~b", "-b"));
 }
 
 TEST_F(PoolTest, AnEndpointThatNoFrameEverHadIsNotTold) {

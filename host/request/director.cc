@@ -28,6 +28,11 @@ std::string NewRequestId(Random& random) {
                          high & 0xffff, low >> 48, low & 0xffffffffffff);
 }
 
+// Tells equal ids from different ones without showing them.
+uint64_t KeyedHash(std::string_view text, uint64_t key) {
+  return Random(std::hash<std::string_view>()(text) ^ key).Next();
+}
+
 telemetry::ErrorCode MetricCode(ErrorCode code) {
   switch (code) {
     case ErrorCode::kBadRequest:
@@ -168,7 +173,7 @@ class Directing {
                    {}};
     }
     request_.parsed = &state_.parsed;
-    state_.model = View(state_.parsed.model);
+    state_.model = state_.kept.Copy(View(state_.parsed.model));
     request_.model = Str(state_.model);
     state_.context.record->streaming = parsed.flags & EPP_PARSED_STREAM;
     state_.context.record->model.Set(state_.model);
@@ -224,7 +229,7 @@ class Directing {
     }
     const epp_scheduling& scheduling = state_.context.scheduling;
     primary_ = scheduling.results[scheduling.primary];
-    state_.target = primary_->targets[0];
+    KeepTargets();
     const std::string_view full = View(state_.target->name);
     const size_t slash = full.find('/');
     char port[8];
@@ -232,6 +237,15 @@ class Directing {
     metrics.SchedulerAttempt(true, state_.target_model, full.substr(slash + 1),
                              full.substr(0, slash), port);
     return std::nullopt;
+  }
+
+  void KeepTargets() {
+    const pool::Frame& frame = *state_.context.frame;
+    for (uint32_t i = 0; i < primary_->target_count; ++i) {
+      const size_t row = frame.RowOf(primary_->targets[i]->id);
+      if (row < frame.size()) state_.targets.push_back(frame.owners()[row]);
+    }
+    state_.target = primary_->targets[0];
   }
 
   // Blocks of the prompt that the default prefix producer says the target holds; -1 when unknown.
@@ -390,8 +404,7 @@ class Directing {
     if (!services().decisions->enabled()) return;
     record.objective.Set(View(request_.objective));
     record.priority = request_.priority;
-    record.fairness_hash =
-        std::hash<std::string_view>()(View(request_.fairness_id)) ^ services().identifier_key;
+    record.fairness_hash = KeyedHash(View(request_.fairness_id), services().identifier_key);
     record.cached_predicted = state_.predicted_cached_tokens;
     if (serving().tokenized_prompt) {
       const epp_column& column = state_.context.request_columns[*serving().tokenized_prompt];
@@ -424,6 +437,7 @@ void Receive(RequestState& state, std::span<const Header> headers) {
   scheduling::RequestContext& context = state.context;
   context.wiring = &state.serving->wiring;
   context.arena = &state.arena;
+  context.kept = &state.kept;
   context.clock = services.clock;
   context.observer = state.serving->observer;
   context.worker = state.worker.worker;
@@ -484,6 +498,11 @@ RequestVerdict DirectBodyless(RequestState& state, const Metadata& metadata) {
 
 RequestVerdict Direct(RequestState& state, Body body, const Metadata& metadata) {
   return Directing(state, body, metadata).Run();
+}
+
+void Sent(RequestState& state) {
+  state.context.Release();
+  state.arena.Release();
 }
 
 RequestVerdict Refuse(const scheduling::Error& error) {

@@ -19,6 +19,9 @@ RequestVerdict DirectBodyless(RequestState& state, const Metadata& metadata);
 // The whole body is here.
 RequestVerdict Direct(RequestState& state, Body body, const Metadata& metadata);
 
+// The verdict was taken over: gives back what only the request phase needed.
+void Sent(RequestState& state);
+
 // The answer to a client whose request ends here.
 RequestVerdict Refuse(const scheduling::Error& error);
 

@@ -141,11 +141,15 @@ class Exchange {
                                           bool end_of_stream) = 0;
 
   // Once, with the whole body; `metadata` is that of the message that ended it. `body` stays valid
-  // and unchanged by the caller until the exchange is destroyed.
+  // and unchanged by the caller until OnRequestSent, or the end.
   virtual RequestVerdict OnRequestBody(Body body, const Metadata& metadata) = 0;
 
   // After a Wake: the verdict that was pending.
   virtual RequestVerdict TakeVerdict() = 0;
+
+  // A forwarding verdict was taken over completely. The body's memory goes with this call, and a
+  // response may stay open for minutes, so the exchange lets go of what it no longer needs.
+  virtual void OnRequestSent() {}
 
   virtual ResponseHeadersVerdict OnResponseHeaders(std::span<const Header> headers,
                                                    const Metadata& metadata,

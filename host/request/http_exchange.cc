@@ -3,13 +3,21 @@
 #include "host/request/director.h"
 #include "host/request/response.h"
 #include "host/request/state.h"
+#include "host/telemetry/worker.h"
 
 namespace epp::request {
 namespace {
 
 class HttpExchange final : public Exchange {
  public:
-  HttpExchange(const Services& services, WorkerState& worker) : state_(services, worker) {}
+  HttpExchange(const Services& services, WorkerState& worker) : state_(services, worker) {
+    ++worker.active;
+  }
+  ~HttpExchange() override {
+    // An idle worker must not pin a frame: endpoints that left live as long as one has them.
+    WorkerState& worker = state_.worker;
+    if (--worker.active == 0) worker.frames.Release();
+  }
 
   RequestVerdict OnRequestHeaders(std::span<const Header> headers, const Metadata& metadata,
                                   bool end_of_stream) override {
@@ -21,6 +29,8 @@ class HttpExchange final : public Exchange {
   RequestVerdict OnRequestBody(Body body, const Metadata& metadata) override {
     return Direct(state_, body, metadata);
   }
+
+  void OnRequestSent() override { Sent(state_); }
 
   // Nothing here suspends.
   RequestVerdict TakeVerdict() override {
@@ -59,6 +69,7 @@ HttpExchangeFactory::~HttpExchangeFactory() = default;
 
 std::unique_ptr<Exchange> HttpExchangeFactory::NewExchange(uint32_t worker,
                                                            std::shared_ptr<Waker>) {
+  telemetry::BindThread(static_cast<int>(worker));
   return std::make_unique<HttpExchange>(services_, *workers_[worker]);
 }
 

@@ -48,8 +48,8 @@ class Parsers {
  public:
   template <class T>
   Parsers& Add(std::string name = T::kName) {
-    auto made = loader::Instance::Create({&epp::detail::Type<T>::kRecord, nullptr},
-                                         std::move(name), nullptr, {});
+    auto made = loader::Instance::Create({&epp::detail::Type<T>::kRecord, nullptr}, std::move(name),
+                                         nullptr, {});
     scheduling::BoundPlugin& bound = plugins_.emplace_back();
     bound.instance = *made;
     steps_.push_back({&bound, bound.instance->Get<epp_parser>(EPP_PARSER_ID)});

@@ -60,6 +60,7 @@ void Tell(RequestState& state, const scheduling::BoundPlugin& plugin, scheduling
           Call&& call_hook) {
   const Clock& clock = *state.services.clock;
   const uint64_t begin = clock.mono_ns();
+  state.arena.Reset();
   const epp_call call = state.context.CallFor(plugin, begin);
   epp_error err{sizeof(epp_error), EPP_OK, {}};
   const epp_status status = call_hook(plugin.self(state.worker.worker), &call, &err);
@@ -175,8 +176,8 @@ ResponseHeadersVerdict ReceiveResponseHeaders(RequestState& state, std::span<con
   // The proxy may have fallen back to another target than the first.
   if (const auto served = metadata.String("envoy.lb", "x-gateway-destination-endpoint-served");
       served && state.hooks_ran) {
-    for (const epp_endpoint* endpoint : state.context.candidates->endpoints()) {
-      if (View(endpoint->host_port) == *served) state.target = endpoint;
+    for (const auto& endpoint : state.targets) {
+      if (View(endpoint->abi().host_port) == *served) state.target = &endpoint->abi();
     }
   }
 
@@ -245,6 +246,7 @@ ResponseBodyVerdict ReceiveResponseBody(RequestState& state, std::string_view ch
 }
 
 void Complete(RequestState& state, StreamEnd how) {
+  state.context.Release();  // a refused request was never sent on
   const uint64_t now = state.services.clock->mono_ns();
   // Without response bodies a stream that ends after the response headers has ended in order.
   const bool natural =

@@ -60,6 +60,7 @@ struct WorkerState {
         random(seed),
         draft(std::make_unique<telemetry::DecisionRecord>()) {}
   uint32_t worker;
+  uint32_t active = 0;  // exchanges alive
   BlockCache blocks;
   pool::FrameReader frames;
   ServingReader serving;

@@ -75,18 +75,19 @@ TEST_P(RewriteResponseModelTest, C033_GivesTheClientItsName) {
 
 INSTANTIATE_TEST_SUITE_P(
     Table, RewriteResponseModelTest,
-    testing::Values(
-        RewriteCase{"Compact", R"({"model":"target","x":1})", R"({"model":"client","x":1})"},
-        RewriteCase{"OneSpace", R"({"model": "target"})", R"({"model": "client"})"},
-        RewriteCase{"EveryOccurrence", R"("model":"target""model":"target")",
-                    R"("model":"client""model":"client")"},
-        RewriteCase{"SseChunk", "data: {\"model\":\"target\"}\n\n",
-                    "data: {\"model\":\"client\"}\n\n"},
-        RewriteCase{"CompactWinsOverSpaced", R"("model":"target" "model": "target")",
-                    R"("model":"client" "model": "target")"},
-        RewriteCase{"Done", "data: [DONE]\n\n", nullptr},
-        RewriteCase{"OtherModel", R"({"model":"targets"})", nullptr},
-        RewriteCase{"NoModel", R"({"x":1})", nullptr}, RewriteCase{"Empty", "", nullptr}),
+    testing::Values(RewriteCase{"Compact", R"({"model":"target","x":1})",
+                                R"({"model":"client","x":1})"},
+                    RewriteCase{"OneSpace", R"({"model": "target"})", R"({"model": "client"})"},
+                    RewriteCase{"EveryOccurrence", R"("model":"target""model":"target")",
+                                R"("model":"client""model":"client")"},
+                    RewriteCase{"SseChunk", "data: {\"model\":\"target\"}\n\n",
+                                "data: {\"model\":\"client\"}\n\n"},
+                    RewriteCase{"CompactWinsOverSpaced", R"("model":"target" "model": "target")",
+                                R"("model":"client" "model": "target")"},
+                    RewriteCase{"Done", "data: [DONE]\n\n", nullptr},
+                    RewriteCase{"OtherModel", R"({"model":"targets"})", nullptr},
+                    RewriteCase{"NoModel", R"({"x":1})", nullptr},
+                    RewriteCase{"Empty", "", nullptr}),
     [](const auto& info) { return info.param.name; });
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "epp/abi.h"
 #include "host/base/arena.h"
@@ -21,11 +22,17 @@ inline constexpr std::string_view kDefaultFlow = "default-flow";
 
 struct RequestState {
   RequestState(const Services& s, WorkerState& w)
-      : services(s), worker(w), arena(&w.blocks), headers(&arena), response_headers(&arena) {}
+      : services(s),
+        worker(w),
+        arena(&w.blocks),
+        kept(&w.blocks),
+        headers(&kept),
+        response_headers(&kept) {}
 
   const Services& services;
   WorkerState& worker;
-  Arena arena;
+  Arena arena;  // until the request was sent on; then for one response hook at a time
+  Arena kept;   // until the end
   std::shared_ptr<const Serving> serving;
   scheduling::RequestContext context;
 
@@ -34,11 +41,13 @@ struct RequestState {
   uint64_t received_ns = 0;
   std::string_view path;
   const scheduling::Step<epp_parser>* parser = nullptr;
-  epp_parsed parsed{};
+  epp_parsed parsed{};            // its views are gone once the request was sent on
   std::string_view model;         // as the client named it
   std::string_view target_model;  // as the model server is asked
   bool forwarded = false;         // a verdict with a destination was given
   bool hooks_ran = false;         // pre-request hooks ran, so the end must be told
+  // The primary's targets, kept alive beyond their frame, and the one that answers.
+  std::vector<std::shared_ptr<const pool::Endpoint>> targets;
   const epp_endpoint* target = nullptr;
   const telemetry::RequestSeries* series = nullptr;
   telemetry::DecisionTicket ticket;

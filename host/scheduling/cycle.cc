@@ -16,10 +16,19 @@ namespace {
 // What plugins may take of the arena; the rest is kept for the host's own needs.
 constexpr size_t kPluginArenaBytes = size_t{192} << 20;
 
-void* PluginAlloc(void* arena, uint64_t size, uint64_t align) EPP_NOEXCEPT {
-  Arena& a = *static_cast<Arena*>(arena);
-  if (size > kPluginArenaBytes || a.reserved_bytes() + size > kPluginArenaBytes) return nullptr;
-  return a.Alloc(size, std::max<uint64_t>(align, 1));
+void* AllocIn(Arena& arena, uint64_t size, uint64_t align) {
+  if (size > kPluginArenaBytes || arena.reserved_bytes() + size > kPluginArenaBytes) {
+    return nullptr;
+  }
+  return arena.Alloc(size, std::max<uint64_t>(align, 1));
+}
+
+void* PluginAlloc(void* context, uint64_t size, uint64_t align) EPP_NOEXCEPT {
+  return AllocIn(*static_cast<RequestContext*>(context)->arena, size, align);
+}
+
+void* PluginKeep(void* context, uint64_t size, uint64_t align) EPP_NOEXCEPT {
+  return AllocIn(*static_cast<RequestContext*>(context)->kept, size, align);
 }
 
 uint64_t* Zeroed(size_t bits, Arena& arena, uint64_t fill = 0) {
@@ -314,7 +323,7 @@ Error Join(const Wiring& wiring, std::string_view handler_message,
 
 void RequestContext::Prepare() {
   const size_t plugins = wiring->plugins.size();
-  states = arena->AllocArray<void*>(plugins + 1).data();
+  states = kept->AllocArray<void*>(plugins + 1).data();
   std::fill(states, states + plugins, nullptr);
   request_columns = arena->AllocArray<epp_column>(wiring->produced.size() + 1).data();
   std::fill(request_columns, request_columns + wiring->produced.size(),
@@ -330,18 +339,41 @@ void RequestContext::Prepare() {
                 wiring->profile_names.data(),    results};
 }
 
+void RequestContext::Release() {
+  candidates = nullptr;
+  frame.reset();
+  request_columns = nullptr;
+  produced_ok = nullptr;
+  results = nullptr;
+  scored = nullptr;
+  record = nullptr;
+  scheduling = {};
+  request.parsed = nullptr;
+  request.body = {nullptr, 0};
+}
+
 epp_call RequestContext::CallFor(const BoundPlugin& plugin, uint64_t now_ns) {
   epp_column* columns = nullptr;
   if (!plugin.request_columns.empty()) {
     columns = arena->AllocArray<epp_column>(plugin.request_columns.size()).data();
     for (size_t i = 0; i < plugin.request_columns.size(); ++i) {
       const Source& source = plugin.request_columns[i];
-      columns[i] = source.kind == Source::Kind::kProduced ? request_columns[source.index]
-                                                          : epp_column{nullptr, nullptr, nullptr};
+      columns[i] = request_columns && source.kind == Source::Kind::kProduced
+                       ? request_columns[source.index]
+                       : epp_column{nullptr, nullptr, nullptr};
     }
   }
-  return {sizeof(epp_call),      worker, now_ns,      0, &request, columns,
-          &states[plugin.index], arena,  &PluginAlloc};
+  epp_call call{};
+  call.struct_size = sizeof(epp_call);
+  call.worker = worker;
+  call.now_ns = now_ns;
+  call.request = &request;
+  call.request_columns = columns;
+  call.state = &states[plugin.index];
+  call.arena = this;
+  call.alloc = &PluginAlloc;
+  call.keep = &PluginKeep;
+  return call;
 }
 
 void SetCandidates(RequestContext& context, std::shared_ptr<const pool::Frame> frame,

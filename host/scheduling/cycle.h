@@ -48,7 +48,8 @@ class Observer {
 // What a request carries through its life. Owned by the request, used by one thread at a time.
 struct RequestContext {
   const Wiring* wiring = nullptr;
-  Arena* arena = nullptr;
+  Arena* arena = nullptr;  // of the request phase, then of one response hook
+  Arena* kept = nullptr;   // of the whole request
   const Clock* clock = nullptr;
   Observer* observer = nullptr;
   uint32_t worker = 0;
@@ -72,8 +73,11 @@ struct RequestContext {
 
   telemetry::DecisionRecord* record = nullptr;  // may be null
 
-  // Call once `arena`, `wiring` and `request` are set.
+  // Call once `arena`, `kept`, `wiring` and `request` are set.
   void Prepare();
+  // The request was sent on: forgets candidates, columns and results, whose memory goes. What is
+  // left serves the response hooks.
+  void Release();
   // The call struct for one plugin.
   epp_call CallFor(const BoundPlugin& plugin, uint64_t now_ns);
 };

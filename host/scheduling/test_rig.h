@@ -193,6 +193,7 @@ class Rig {
     context = {};
     context.wiring = &wiring;
     context.arena = &arena;
+    context.kept = &arena;
     context.clock = &clock;
     context.observer = &watch;
     context.request.struct_size = sizeof(epp_request);

@@ -166,7 +166,12 @@ class ScrapeLoop::Impl : public pool::PoolListener, public std::enable_shared_fr
     auto copy = std::make_shared<const pool::Endpoint>(abi.id, abi.slot, endpoint.fields());
     fetcher_.Post([this, copy = std::move(copy)]() mutable { Upsert(std::move(copy)); });
   }
-  void EndpointRemoved(const pool::Endpoint& endpoint) override {
+  // Nobody chooses it any more, though frames may be held for long by those who rest.
+  void EndpointLeft(const pool::Endpoint& endpoint) override { Forget(endpoint); }
+  void EndpointRemoved(const pool::Endpoint& endpoint) override { Forget(endpoint); }
+
+ private:
+  void Forget(const pool::Endpoint& endpoint) {
     fetcher_.Post([this, id = endpoint.abi().id] {
       const auto at = entries_.find(id);
       if (at == entries_.end()) return;
@@ -175,7 +180,6 @@ class ScrapeLoop::Impl : public pool::PoolListener, public std::enable_shared_fr
     });
   }
 
- private:
   // One source at one endpoint. `dead` ones are known to callbacks only.
   struct Job {
     uint64_t endpoint_id = 0;

@@ -310,6 +310,7 @@ TEST_F(ScrapeLoopTest, ARemovedEndpointIsLeftAlone) {
   ASSERT_TRUE(loop->SetSources({NumberSource(&extractor)}).ok());
   Join("a", server.port());
   ASSERT_TRUE(Eventually([&] { return requests.load() > 2; }));
+  const auto held = pool->current();  // as a worker without requests does
   pool->Remove("ns", "a");
   ASSERT_TRUE(Eventually([&] { return loop->status().empty(); }));
   const int before = extractor.calls.load();

@@ -1,21 +1,16 @@
 #include "host/serve/app.h"
 
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <csignal>
-#include <cstring>
-#include <mutex>
+#include <random>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "host/admin/admin_server.h"
-#include "host/admin/pool_view.h"
-#include "host/base/hostport.h"
-#include "host/base/json_writer.h"
 #include "host/base/quantity.h"
 #include "host/base/str_cat.h"
 #include "host/extproc/grpc_server.h"
@@ -24,7 +19,14 @@
 #include "host/pool/file_discovery.h"
 #include "host/request/http_exchange.h"
 #include "host/scrape/scrape_loop.h"
+#include "host/serve/conditions.h"
+#include "host/serve/documents.h"
 #include "host/serve/load.h"
+#include "host/serve/metrics_port.h"
+#include "host/serve/observers.h"
+#include "host/serve/plugin_states.h"
+#include "host/serve/pool_gauges.h"
+#include "host/serve/pool_log.h"
 #include "host/serve/traffic_meter.h"
 #include "host/telemetry/log.h"
 
@@ -33,6 +35,13 @@ namespace {
 
 constexpr uint64_t kSecond = 1'000'000'000;
 constexpr absl::Duration kFinishWithin = absl::Minutes(2);
+constexpr uint64_t kProblemRepeatNs = 600 * kSecond;
+
+constexpr ConditionSpec kPoolEmpty{"pool-empty", 0};
+constexpr ConditionSpec kMetricsStale{"metrics-stale", 2 * kSecond};
+constexpr ConditionSpec kFlapping{"endpoint-flapping", 0};
+constexpr ConditionSpec kClockStep{"clock-step", 0};
+constexpr uint32_t kFlappingChanges = 5;  // of one endpoint in a minute
 
 std::string_view View(const absl::Status& status) {
   return {status.message().data(), status.message().size()};
@@ -63,42 +72,6 @@ absl::StatusOr<std::pair<std::string, uint16_t>> ParseListen(std::string_view ke
       StrCat(key, " is \"", listen, "\", want ADDRESS:PORT such as \"[::]:9002\""));
 }
 
-class ScrapeCounters final : public scrape::Observer {
- public:
-  explicit ScrapeCounters(telemetry::EppMetrics* metrics) : metrics_(metrics) {}
-  void PollFailed(const std::string& source) override {
-    metrics_->poll_errors.now.With({source}).Add();
-    metrics_->poll_errors.old.With({source}).Add();
-  }
-  void ExtractFailed(const std::string& source, const std::string& extractor) override {
-    metrics_->extract_errors.now.With({source, extractor}).Add();
-    metrics_->extract_errors.old.With({source, extractor}).Add();
-  }
-
- private:
-  telemetry::EppMetrics* metrics_;
-};
-
-class StreamCounters final : public extproc::StreamObserver {
- public:
-  explicit StreamCounters(telemetry::EppMetrics* metrics) : metrics_(metrics) {}
-  void OnStreamStart(uint32_t) override { metrics_->streams_inflight.Add(1); }
-  void OnStreamEnd(uint32_t, int code, int64_t duration_ns) override {
-    static constexpr const char* kNames[] = {
-        "OK",       "Canceled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
-        "NotFound", "AlreadyExists",  "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
-        "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
-        "DataLoss", "Unauthenticated"};
-    metrics_->streams_inflight.Add(-1);
-    metrics_->stream_seconds.Observe(static_cast<double>(duration_ns) * 1e-9);
-    const size_t index = code >= 0 && code < 17 ? static_cast<size_t>(code) : 2;
-    metrics_->streams_total.With({kNames[index]}).Add();
-  }
-
- private:
-  telemetry::EppMetrics* metrics_;
-};
-
 class ServingApp final : public App, public extproc::HealthState, public admin::Backend {
  public:
   ServingApp(const cli::ServeCommandLine& command_line)
@@ -111,6 +84,8 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
         rings_(platform_.workers(), {.records = static_cast<uint32_t>(settings_.records),
                                      .failures = static_cast<uint32_t>(settings_.records / 4)}),
         traffic_(&rings_),
+        conditions_(&clock_, &platform_.metrics(), kProblemRepeatNs),
+        gauges_(&platform_.pool(), &platform_.metrics(), &clock_, PoolName()),
         scrape_counters_(&platform_.metrics()),
         stream_counters_(&platform_.metrics()) {}
 
@@ -126,6 +101,8 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     scraper_.reset();
     if (generation_) serving_.Publish(nullptr);
     generation_.reset();
+    platform_.pool().RemoveListener(gone_.get());
+    platform_.pool().RemoveListener(pool_log_.get());
     platform_.pool().RemoveListener(names_.get());
   }
 
@@ -136,6 +113,8 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     if (!generation_) return absl::InvalidArgumentError("the configuration is invalid");
     config_since_unix_ns_ = clock_.unix_ns();
     platform_.pool().AddListener(names_);
+    platform_.pool().AddListener(gone_);
+    platform_.pool().AddListener(pool_log_);
     names_->Add(NamesOf(*generation_));
 
     if (absl::Status status = StartDiscovery(diagnostics); !status.ok()) return status;
@@ -143,12 +122,13 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     if (absl::Status status = StartScraping(); !status.ok()) return status;
     // The serving part lives inside the generation, so that requests keep the whole of it.
     serving_.Publish(std::shared_ptr<const request::Serving>(generation_, &generation_->serving()));
-    return StartListeners();
+    if (absl::Status status = StartListeners(); !status.ok()) return status;
+    ReportConfig();
+    ready_ns_ = clock_.mono_ns();
+    return absl::OkStatus();
   }
 
-  int Run() override {
-    EPP_LOG_EXEMPT(kInfo, "main", "ready",
-                   {{"took_ms", (clock_.mono_ns() - started_ns_) / 1'000'000}});
+  int Run(const RunHooks& hooks) override {
     sigset_t signals;
     sigemptyset(&signals);
     for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&signals, signal);
@@ -157,15 +137,45 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       const timespec second{1, 0};
       const int signal = sigtimedwait(&signals, nullptr, &second);
       traffic_.Sample(clock_.mono_ns());
+      Watch();
+      if (hooks.tick) hooks.tick();
       if (clock_.mono_ns() >= next_flush) {
-        FlushPoolMetrics();
+        gauges_.Flush();
         next_flush =
             clock_.mono_ns() + static_cast<uint64_t>(command_line_.flags.pool_metrics_interval_ns);
       }
       if (signal == SIGTERM || signal == SIGINT) break;
     }
-    Drain(signals);
-    return 0;
+    if (hooks.draining) hooks.draining();
+    return Drain(signals) ? 0 : 1;
+  }
+
+  Facts CurrentFacts() const override {
+    Facts facts;
+    facts.workers = platform_.workers();
+    facts.took_ns = ready_ns_ - started_ns_;
+    facts.generation = generation_.get();
+    const std::string own = OwnPluginsDir();
+    for (const auto& library : platform_.catalog().libraries()) {
+      ++facts.libraries;
+      if (!library->info().path.starts_with(own)) ++facts.third_party_libraries;
+    }
+    facts.refused_libraries = platform_.catalog().refused().size();
+    for (const std::string& dir : settings_.plugin_dirs) {
+      StrAppend(&facts.plugin_dirs, facts.plugin_dirs.empty() ? "" : ", ", dir);
+    }
+    if (facts.plugin_dirs.empty()) facts.plugin_dirs = own;
+    facts.endpoints = endpoints_at_start_;
+    const auto with_port = [](const std::string& listen, uint16_t port) {
+      return StrCat(std::string_view(listen).substr(0, listen.rfind(':')), ":", port);
+    };
+    facts.grpc = with_port(settings_.grpc_listen, grpc_->port());
+    facts.health = with_port(settings_.health_listen, health_->port());
+    if (metrics_server_) {
+      facts.metrics = with_port(settings_.metrics_listen, metrics_server_->port(0));
+    }
+    if (admin_) facts.admin = StrCat("unix:", settings_.admin_socket);
+    return facts;
   }
 
   // extproc::HealthState
@@ -173,7 +183,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   bool ProtocolOk() const override { return generation_->serving().parsers.Serves(""); }
   bool PluginsReady() const override {
     std::string reason;
-    return PluginsReady(&reason);
+    return serve::PluginsReady(*generation_, &reason);
   }
   bool Draining() const override { return draining_.load(std::memory_order_acquire); }
   bool Leader() const override { return true; }
@@ -192,7 +202,8 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     status.config_since_unix_ns = config_since_unix_ns_;
     status.pool_name = PoolName();
     status.pool_source = endpoints_path_;
-    CountPool(status);
+    gauges_.Describe(status);
+    status.warnings = conditions_.raised();
     status.requests_per_s = traffic_.requests_per_s();
     const TrafficMeter::Recent recent = traffic_.recent();
     status.running = grpc_ ? static_cast<int64_t>(grpc_->open_streams()) : recent.running;
@@ -208,100 +219,18 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     return status;
   }
 
-  std::string VersionJson() override {
-    std::string out;
-    JsonWriter w(&out);
-    w.BeginObject();
-    w.Field("schema", "epp.version/1").Field("version", EPP_VERSION);
-    w.Field("abi", StrCat(EPP_ABI_MAJOR, ".", EPP_ABI_MINOR)).Field("compiler", __VERSION__);
-    w.EndObject();
-    return out;
-  }
-
-  std::string ConfigJson() override {
-    const config::ResolvedConfig& config = generation_->config();
-    std::string out;
-    JsonWriter w(&out);
-    w.BeginObject();
-    w.Field("schema", "epp.config/1").Field("generation", generation_->serving().number);
-    w.Field("path", ConfigName()).Field("digest", config.digest.substr(0, 8));
-    w.Key("plugins").BeginArray();
-    for (const config::PluginSpec& plugin : config.plugins) {
-      w.BeginObject();
-      w.Field("name", plugin.name).Field("type", plugin.type->name());
-      w.Field("origin", plugin.injected.empty()
-                            ? StrCat(plugin.mark.source->name, ":", plugin.mark.line)
-                            : StrCat("injected: ", plugin.injected));
-      w.EndObject();
-    }
-    w.EndArray();
-    w.Key("profiles").BeginArray();
-    for (const config::ProfileSpec& profile : config.profiles) {
-      w.BeginObject();
-      w.Field("name", profile.name);
-      w.Key("plugins").BeginArray();
-      for (const config::ProfileEntry& entry : profile.entries) {
-        w.BeginObject();
-        w.Field("plugin", config.plugins[entry.plugin].name).Field("weight", entry.weight);
-        w.EndObject();
-      }
-      w.EndArray();
-      w.EndObject();
-    }
-    w.EndArray();
-    w.EndObject();
-    return out;
-  }
-
-  std::string GenerationsJson() override {
-    std::string out;
-    JsonWriter w(&out);
-    w.BeginObject();
-    w.Field("schema", "epp.generations/1");
-    w.Key("generations").BeginArray();
-    w.BeginObject();
-    w.Field("number", generation_->serving().number).Field("cause", "start");
-    w.Field("digest", generation_->config().digest.substr(0, 8)).Field("outcome", "serving");
-    w.EndObject();
-    w.EndArray();
-    w.EndObject();
-    return out;
-  }
-
-  std::string PluginsJson() override {
-    std::string out;
-    JsonWriter w(&out);
-    w.BeginObject();
-    w.Field("schema", "epp.plugins/1");
-    w.Key("instances").BeginArray();
-    for (const auto& instance : generation_->instances()) {
-      w.BeginObject();
-      w.Field("name", instance->name()).Field("type", instance->type().name());
-      const auto& library = instance->type().library;
-      w.Field("library", library ? library->info().name : std::string("epp"));
-      if (library) w.Field("version", library->info().version);
-      epp_error err{sizeof(epp_error), EPP_OK, {}};
-      const auto* ready = instance->Get<epp_readiness>(EPP_READINESS_ID);
-      const bool ok = !ready || ready->ready(instance->self(), &err) == EPP_OK;
-      w.Field("ready", ok);
-      if (!ok) w.Field("reason", std::string_view(err.message));
-      w.EndObject();
-    }
-    w.EndArray();
-    w.EndObject();
-    return out;
-  }
-
+  std::string VersionJson() override { return VersionDocument(); }
+  std::string ConfigJson() override { return ConfigDocument(*generation_, ConfigName()); }
+  std::string GenerationsJson() override { return GenerationsDocument(*generation_); }
+  std::string PluginsJson() override { return PluginsDocument(*generation_); }
   std::string PluginStateJson(std::string_view name) override {
     for (const auto& instance : generation_->instances()) {
-      if (instance->name() == name) return DumpOf(*instance);
+      if (instance->name() == name) return StateJson(*instance);
     }
     return "";
   }
 
  private:
-  static constexpr size_t kMaxDumpBytes = 256 * 1024;
-
   std::string ConfigName() const {
     if (!settings_.config_file.empty()) return settings_.config_file;
     return command_line_.flags.config_text.empty() ? "(built-in)" : "--config-text";
@@ -310,26 +239,13 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     return command_line_.flags.pool_name.empty() ? "epp" : command_line_.flags.pool_name;
   }
 
-  static admin::GenerationNames NamesOf(const runtime::Generation& generation) {
-    admin::GenerationNames names;
-    const scheduling::Wiring& wiring = generation.serving().wiring;
-    names.number = generation.serving().number;
-    for (const scheduling::BoundPlugin& plugin : wiring.plugins) {
-      std::string column;
-      if (!plugin.columns.empty()) {
-        const scheduling::Source& source = plugin.columns[0];
-        if (source.kind == scheduling::Source::Kind::kProduced) {
-          column = wiring.produced[source.index].key;
-        } else if (source.kind == scheduling::Source::Kind::kFrame) {
-          column = generation.ColumnKey(source.index);
-        }
-      }
-      names.plugins.push_back({plugin.name(), plugin.type_name(), std::move(column)});
-    }
-    for (const scheduling::Profile& profile : wiring.profiles) {
-      names.profiles.push_back(profile.name);
-    }
-    return names;
+  void ReportConfig() {
+    telemetry::EppMetrics& metrics = platform_.metrics();
+    metrics.generation.Set(static_cast<double>(generation_->serving().number));
+    metrics.last_reload_successful.Set(1);
+    metrics.last_reload_success_timestamp_seconds.Set(
+        static_cast<double>(clock_.unix_ns() / kSecond));
+    metrics.SetConfigInfo(generation_->config().digest.substr(0, 8), generation_->serving().number);
   }
 
   absl::Status StartDiscovery(config::Diagnostics& diagnostics) {
@@ -362,6 +278,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     }
     if (!report.applied) return absl::InvalidArgumentError("the endpoints file is unusable");
     platform_.pool().Publish();
+    endpoints_at_start_ = report.endpoints;
     pool_loaded_.store(true, std::memory_order_release);
     return absl::OkStatus();
   }
@@ -409,7 +326,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     services.serving = &serving_;
     services.metrics = &platform_.metrics();
     services.decisions = &rings_;
-    services.identifier_key = clock_.unix_ns() * 0x9e3779b97f4a7c15u;
+    services.identifier_key = uint64_t{std::random_device()()} << 32 | std::random_device()();
     services.options.max_body_bytes = static_cast<uint64_t>(settings_.max_body);
     services.options.subset_filter = command_line_.flags.subset_filter;
     services.options.emit_endpoint_scores = command_line_.flags.emit_endpoint_scores;
@@ -465,40 +382,10 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
 
   absl::Status StartMetricsServer() {
     if (settings_.metrics_listen.empty()) return absl::OkStatus();
-    http::Router router;
-    router.Handle("GET", "/metrics", [this](http::Request, http::Responder responder) {
-      http::Response response;
-      response.content_type = telemetry::Registry::kContentType;
-      response.body = platform_.registry().Text();
-      responder.Send(std::move(response));
-    });
-    const auto text = [](int status, std::string body) {
-      http::Response response;
-      response.status = status;
-      response.content_type = "text/plain; charset=utf-8";
-      response.body = std::move(body);
-      return response;
-    };
-    router.Handle("GET", "/healthz", [text](http::Request, http::Responder responder) {
-      responder.Send(text(200, "ok\n"));
-    });
-    router.Handle("GET", "/readyz", [this, text](http::Request, http::Responder responder) {
-      std::string reason;
-      const bool ready = Ready(&reason);
-      responder.Send(text(ready ? 200 : 503, ready ? "ok\n" : reason + "\n"));
-    });
-    router.Handle("GET", "/debug/plugins/state", [this](http::Request, http::Responder responder) {
-      http::Response response;
-      response.body = AllStatesJson();
-      responder.Send(std::move(response));
-    });
-    router.Handle("GET", "/debug/pprof/*", [text](http::Request, http::Responder responder) {
-      responder.Send(text(404, "no Go profiles here: use perf, symbols are in the binary\n"));
-    });
-    http::ServerOptions options;
-    options.thread_name = "epp-metrics";
-    options.listen.push_back({.tcp = settings_.metrics_listen});
-    auto server = http::Server::Start(options, std::move(router));
+    auto server = StartMetricsPort(
+        settings_.metrics_listen,
+        {&platform_.registry(), [this](std::string* reason) { return Ready(reason); },
+         [this] { return AllStatesJson(*generation_); }});
     if (!server.ok()) return server.status();
     metrics_server_ = std::move(*server);
     return absl::OkStatus();
@@ -519,163 +406,42 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     return absl::OkStatus();
   }
 
-  bool PluginsReady(std::string* reason) const {
-    for (const auto& instance : generation_->instances()) {
-      const auto* ready = instance->Get<epp_readiness>(EPP_READINESS_ID);
-      epp_error err{sizeof(epp_error), EPP_OK, {}};
-      if (ready && ready->ready(instance->self(), &err) != EPP_OK) {
-        *reason = StrCat("plugin \"", instance->name(),
-                         "\" is not ready: ", std::string_view(err.message));
-        return false;
-      }
-    }
-    return true;
-  }
-
   bool Ready(std::string* reason) const {
     if (Draining()) {
       *reason = "draining";
     } else if (!Live()) {
       *reason = "the pool is not loaded yet";
     } else {
-      return PluginsReady(reason);
+      return serve::PluginsReady(*generation_, reason);
     }
     return false;
   }
 
-  static std::string DumpOf(const loader::Instance& instance) {
-    const auto* dump = instance.Get<epp_dump_state>(EPP_DUMP_STATE_ID);
-    std::string state;
-    if (dump == nullptr) {
-      JsonWriter(&state).Value("plugin does not support state collection");
-      return state;
-    }
-    const epp_writer writer{sizeof(epp_writer), 0, &state, [](void* ctx, epp_str text) noexcept {
-                              auto& out = *static_cast<std::string*>(ctx);
-                              if (out.size() + text.size <= kMaxDumpBytes && text.size) {
-                                out.append(text.data, text.size);
-                              }
-                            }};
-    epp_error err{sizeof(epp_error), EPP_OK, {}};
-    if (dump->dump(instance.self(), &writer, &err) != EPP_OK) {
-      state.clear();
-      JsonWriter(&state).Value(StrCat("failed to dump plugin state: ", err.message));
-    }
-    return state.empty() ? "null" : state;
-  }
-
-  // The document of the reference: per instance either its state or why there is none.
-  std::string AllStatesJson() const {
-    std::string out;
-    JsonWriter w(&out);
-    w.BeginObject();
-    w.Field("timestamp",
-            absl::FormatTime("%Y-%m-%dT%H:%M:%E9SZ", absl::Now(), absl::UTCTimeZone()));
-    w.Key("plugins").BeginObject();
-    for (const auto& instance : generation_->instances()) {
-      w.Key(instance->name()).BeginObject();
-      w.Field("name", instance->name()).Field("type", instance->type().name());
-      const bool has = instance->Get<epp_dump_state>(EPP_DUMP_STATE_ID) != nullptr;
-      w.Key(has ? "state" : "message").Raw(DumpOf(*instance));
-      w.EndObject();
-    }
-    w.EndObject();
-    w.EndObject();
-    out += '\n';
-    return out;
-  }
-
-  void CountPool(admin::Status& status) const {
-    const auto frame = const_cast<Platform&>(platform_).pool().current();
+  // Looks for lasting problems; once a second.
+  void Watch() {
     const uint64_t now = clock_.mono_ns();
-    uint64_t oldest = 0;
-    for (size_t i = 0; i < frame->size(); ++i) {
-      const uint64_t at = frame->sampled_ns()[i];
-      const uint64_t age = at && now > at ? now - at : 0;
-      switch (frame->states()[i]) {
-        case pool::EndpointState::kFresh:
-          ++status.pool.fresh;
-          oldest = std::max(oldest, age);
-          continue;
-        case pool::EndpointState::kStale:
-          ++status.pool.stale;
-          break;
-        case pool::EndpointState::kUnreachable:
-          ++status.pool.unreachable;
-          break;
-        case pool::EndpointState::kUnknown:
-          ++status.pool.unknown;
-          break;
-      }
-      if (status.pool_problems.size() < 8) {
-        const epp_str name = frame->endpoints()[i]->name;
-        status.pool_problems.push_back(StrCat(std::string_view(name.data, name.size), " ",
-                                              admin::StateName(frame->states()[i])));
-      }
-    }
-    status.pool.oldest_ms = oldest / 1'000'000;
-    const uint64_t since = clock_.unix_ns();
-    if (frame->size() == 0) {
-      status.warnings.push_back({"pool-empty", "the pool has no endpoints", since});
-    } else if (status.pool.fresh < status.pool.total()) {
-      status.warnings.push_back({"metrics-stale",
-                                 StrCat(status.pool.total() - status.pool.fresh, " of ",
-                                        status.pool.total(), " endpoints have no fresh metrics"),
-                                 since});
-    }
-  }
-
-  // Averages over endpoints with fresh metrics, and counts by state.
-  void FlushPoolMetrics() {
-    const auto frame = platform_.pool().current();
-    telemetry::PoolStats stats;
-    std::array<int, 4> by_state{};
-    const uint64_t now = clock_.mono_ns();
-    uint64_t oldest = 0;
-    std::vector<double> queue, running, kv;
-    const auto column = [&](const char* key, int32_t type) -> const epp_column* {
-      const auto id = platform_.pool().attributes().Register(key, "core-metrics-extractor", type);
-      return id.ok() ? &frame->column(*id) : nullptr;
-    };
-    const epp_column* queue_column = column("WaitingQueueSize", EPP_T_I64);
-    const epp_column* running_column = column("RunningRequestsSize", EPP_T_I64);
-    const epp_column* kv_column = column("KVCacheUsagePercent", EPP_T_F64);
-    const auto int_at = [](const epp_column* c, size_t i) {
-      return c && c->values ? static_cast<double>(static_cast<const int64_t*>(c->values)[i]) : 0.0;
-    };
-    for (size_t i = 0; i < frame->size(); ++i) {
-      ++by_state[static_cast<size_t>(frame->states()[i])];
-      const uint64_t at = frame->sampled_ns()[i];
-      if (at && now > at) oldest = std::max(oldest, now - at);
-      if (frame->states()[i] != pool::EndpointState::kFresh) continue;
-      ++stats.fresh;
-      queue.push_back(int_at(queue_column, i));
-      running.push_back(int_at(running_column, i));
-      kv.push_back(kv_column && kv_column->values ? static_cast<const double*>(kv_column->values)[i]
-                                                  : 0.0);
-    }
-    const auto summarise = [](const std::vector<double>& v, double* average, double* deviation) {
-      if (v.empty()) return;
-      double sum = 0;
-      for (const double x : v) sum += x;
-      *average = sum / static_cast<double>(v.size());
-      double squares = 0;
-      for (const double x : v) squares += (x - *average) * (x - *average);
-      *deviation = std::sqrt(squares / static_cast<double>(std::max<size_t>(v.size() - 1, 1)));
-    };
-    summarise(queue, &stats.average_queue, &stats.std_dev_queue);
-    summarise(running, &stats.average_running, &stats.std_dev_running);
-    summarise(kv, &stats.average_kv, &stats.std_dev_kv);
-    platform_.metrics().SetPool(PoolName(), stats);
-    for (size_t s = 0; s < by_state.size(); ++s) {
-      static constexpr const char* kNames[] = {"unknown", "fresh", "stale", "unreachable"};
-      platform_.metrics().pool_endpoints.With({kNames[s]}).Set(by_state[s]);
-    }
-    platform_.metrics().scrape_max_age_seconds.Set(static_cast<double>(oldest) * 1e-9);
+    pool_log_->Flush(*platform_.pool().current());
+    admin::Status status;
+    gauges_.Describe(status);
+    const int total = status.pool.total();
+    const int stale = total - status.pool.fresh;
+    conditions_.Set(kPoolEmpty, total == 0, "the pool has no endpoints");
+    conditions_.Set(kMetricsStale, stale > 0,
+                    StrCat(stale, " of ", total, " endpoints have no fresh metrics"));
+    const uint32_t changes = pool_log_->most_changes_a_minute(now);
+    conditions_.Set(kFlapping, changes > kFlappingChanges,
+                    StrCat("an endpoint changed its state ", changes, " times in a minute"));
+    const int64_t offset = static_cast<int64_t>(clock_.unix_ns()) - static_cast<int64_t>(now);
+    const int64_t step = offset - std::exchange(clock_offset_ns_, offset);
+    const bool stepped = clock_seen_ && std::abs(step) > static_cast<int64_t>(kSecond);
+    clock_seen_ = true;
+    conditions_.Set(kClockStep, stepped,
+                    StrCat("the wall clock jumped by ", step / 1'000'000, " ms"));
   }
 
   // Health goes first, so that probes see it; the data layer goes on until the last stream ended.
-  void Drain(const sigset_t& signals) {
+  // False when streams had to be cut.
+  bool Drain(const sigset_t& signals) {
     draining_.store(true, std::memory_order_release);
     const absl::Duration window = absl::Nanoseconds(settings_.drain);
     EPP_LOG_EXEMPT(kInfo, "main", "draining",
@@ -684,17 +450,20 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       grpc_->Drain(window, kFinishWithin);
       done_.store(true);
     });
+    bool cut = false;
     while (!done_.load()) {
       const timespec tick{0, 100'000'000};
       const int signal = sigtimedwait(&signals, nullptr, &tick);
       if (signal == SIGTERM || signal == SIGINT) {
         EPP_LOG_EXEMPT(kWarn, "main", "second signal: streams are cut",
                        {{"streams", grpc_->open_streams()}});
+        cut = true;
         grpc_->Stop();
       }
     }
     drain.join();
     EPP_LOG_EXEMPT(kInfo, "main", "stopped", {{"decisions", rings_.total()}});
+    return !cut;
   }
 
   const cli::ServeCommandLine& command_line_;
@@ -702,7 +471,9 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   const Clock& clock_;
   const uint64_t started_ns_;
   const uint64_t started_unix_ns_;
+  uint64_t ready_ns_ = 0;
   uint64_t config_since_unix_ns_ = 0;
+  size_t endpoints_at_start_ = 0;
   std::string endpoints_path_;
   bool multicluster_ = false;
   std::atomic<bool> pool_loaded_{false};
@@ -712,7 +483,13 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   Platform platform_;
   telemetry::DecisionRings rings_;
   TrafficMeter traffic_;
+  Conditions conditions_;
+  PoolGauges gauges_;
+  std::shared_ptr<PoolLog> pool_log_ = std::make_shared<PoolLog>();
+  int64_t clock_offset_ns_ = 0;  // wall clock against monotonic, at the last look
+  bool clock_seen_ = false;
   std::shared_ptr<admin::Names> names_ = std::make_shared<admin::Names>();
+  std::shared_ptr<GoneEndpoints> gone_ = std::make_shared<GoneEndpoints>(&platform_.metrics());
   ScrapeCounters scrape_counters_;
   StreamCounters stream_counters_;
   std::shared_ptr<runtime::Generation> generation_;

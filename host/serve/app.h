@@ -1,13 +1,41 @@
 // A serving epp: everything wired, from settings to listeners.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
+#include "host/admin/status_view.h"
 #include "host/cli/serve_flags.h"
 #include "host/config/diagnostics.h"
+#include "host/runtime/generation.h"
 
 namespace epp::serve {
+
+// What a started process is, for the start-up summary.
+struct Facts {
+  uint32_t workers = 0;
+  uint64_t took_ns = 0;  // from the start of Start to its end
+  const runtime::Generation* generation = nullptr;
+  size_t libraries = 0;
+  size_t refused_libraries = 0;
+  size_t third_party_libraries = 0;  // from other directories than our own
+  std::string plugin_dirs;           // joined
+  size_t endpoints = 0;
+  // Listeners as they are, with the ports that 0 became; empty: off.
+  std::string grpc;
+  std::string health;
+  std::string metrics;
+  std::string admin;
+};
+
+// Called on the thread of Run.
+struct RunHooks {
+  std::function<void()> tick;  // about once a second while serving
+  std::function<void()> draining;
+};
 
 class App {
  public:
@@ -17,9 +45,14 @@ class App {
                                                     config::Diagnostics& diagnostics);
   virtual ~App() = default;
 
-  // Serves until SIGTERM or SIGINT, then drains. Returns the exit code. The calling thread must
-  // have those signals blocked since before Start.
-  virtual int Run() = 0;
+  // Serves until SIGTERM or SIGINT, then drains. Returns the exit code: 0, or 1 when a second
+  // signal cut the drain short. The calling thread must have those signals blocked since before
+  // Start.
+  virtual int Run(const RunHooks& hooks) = 0;
+
+  virtual Facts CurrentFacts() const = 0;
+  // Threads: any.
+  virtual admin::Status CurrentStatus() = 0;
 };
 
 }  // namespace epp::serve

@@ -81,8 +81,8 @@ absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfig(
     }
     std::string content(kMaxConfigBytes + 1, '\0');
     in.read(content.data(), static_cast<std::streamsize>(content.size()));
-    // A directory opens, and then gives nothing: that must not pass for an empty file.
-    if (in.bad()) return absl::UnavailableError(StrCat(path, ": cannot be read"));
+    // A directory opens, but does not read; its "empty text" must not mean the default config.
+    if (in.bad()) return absl::NotFoundError(StrCat(path, ": cannot be read: not a file"));
     content.resize(static_cast<size_t>(in.gcount()));
     text = {path, std::move(content)};
   }

@@ -30,7 +30,12 @@ void PluginLog::Log(std::string_view type, std::string_view name, int32_t level,
                     std::string_view message) noexcept {
   const std::string component = StrCat("plugin.", name);
   if (!log::Enabled(LevelOf(level), component)) return;
-  log::Write(LevelOf(level), site_, false, component, message, {{"type", type}}, "plugin", 0);
+  log::Site* site = nullptr;
+  {
+    std::lock_guard lock(mutex_);
+    site = &sites_[component];
+  }
+  log::Write(LevelOf(level), *site, false, component, message, {{"type", type}}, "plugin", 0);
 }
 
 absl::StatusOr<uint64_t> PluginMetrics::Register(const loader::MetricSpec& spec) noexcept {

@@ -24,7 +24,8 @@ class PluginLog final : public loader::LogSink {
            std::string_view message) noexcept override;
 
  private:
-  log::Site site_;  // all plugins together: one noisy plugin must not drown the log
+  std::mutex mutex_;
+  std::map<std::string, log::Site, std::less<>> sites_;  // a limit of its own for each instance
 };
 
 class PluginMetrics final : public loader::MetricSink {

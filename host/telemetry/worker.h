@@ -21,4 +21,7 @@ class WorkerBinding {
   WorkerBinding& operator=(const WorkerBinding&) = delete;
 };
 
+// The same for the rest of the thread's life, for threads that others made.
+inline void BindThread(int index) { internal::worker_slot = index + 1; }
+
 }  // namespace epp::telemetry

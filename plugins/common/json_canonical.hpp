@@ -1,6 +1,7 @@
-// JSON in one canonical form: members sorted by key (the last of equal keys wins), no space, numbers
-// as the shortest text of the double, and < > & U+2028 U+2029 escaped. It is the form in which Go
-// programs write a decoded document, so equal content gives equal bytes whatever the client wrote.
+// JSON in one canonical form: members sorted by key (the last of equal keys wins), no space,
+// numbers as the shortest text of the double, and < > & U+2028 U+2029 escaped. It is the form in
+// which Go programs write a decoded document, so equal content gives equal bytes whatever the
+// client wrote.
 #pragma once
 
 #include <algorithm>
@@ -162,8 +163,7 @@ class Canonical {
     for (; end - p >= 16; p += 16) {
       const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
       // '<' and '>' are the values whose bit 1 set gives '>'.
-      const __m128i angle =
-          _mm_cmpeq_epi8(_mm_or_si128(v, _mm_set1_epi8(2)), _mm_set1_epi8('>'));
+      const __m128i angle = _mm_cmpeq_epi8(_mm_or_si128(v, _mm_set1_epi8(2)), _mm_set1_epi8('>'));
       const __m128i rest = _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('&')),
                                         _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
       const __m128i line = _mm_cmpeq_epi8(v, _mm_set1_epi8(static_cast<char>(0xE2)));

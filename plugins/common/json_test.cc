@@ -24,7 +24,8 @@ TEST(Canonical, GoForm) {
       {R"({"b":1,"b":2,"a":0,"b":3})", R"({"a":0,"b":3})"},
       {R"("<a>&\u003c\u2028\/")", R"("\u003ca\u003e\u0026\u003c\u2028/")"},
       {"\"\xe2\x80\xa8\xe2\x80\xa9\xe2\x82\xac\"", "\"\\u2028\\u2029\xe2\x82\xac\""},
-      {R"("\u00e9\ud83d\ude00\n\t\"\\\u0001")", "\"\xc3\xa9\xf0\x9f\x98\x80\\n\\t\\\"\\\\\\u0001\""},
+      {R"("\u00e9\ud83d\ude00\n\t\"\\\u0001")",
+       "\"\xc3\xa9\xf0\x9f\x98\x80\\n\\t\\\"\\\\\\u0001\""},
       {R"("\ud800x")", "\"\xef\xbf\xbdx\""},
       {"1.0", "1"},
       {"1e2", "100"},
@@ -95,7 +96,9 @@ TEST(Unescape, EveryRunLength) {
 TEST(Unescape, Oddities) {
   EXPECT_EQ(Unescaped("\\ud83d\\ude00"), "\xf0\x9f\x98\x80");
   EXPECT_EQ(Unescaped("\\ude00\\ud83d"), "\xef\xbf\xbd\xef\xbf\xbd");
-  EXPECT_EQ(Unescaped("\\ud83d\\u0041"), "\xef\xbf\xbd" "A");
+  EXPECT_EQ(Unescaped("\\ud83d\\u0041"),
+            "\xef\xbf\xbd"
+            "A");
   EXPECT_EQ(Unescaped("\\"), "\\");
   EXPECT_EQ(Unescaped("\\u12"), "\\u12");
   EXPECT_EQ(Unescaped("\\q"), "\\q");

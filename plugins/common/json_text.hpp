@@ -131,8 +131,8 @@ inline uint32_t TakeEscape(const char*& p, const char* end) {
   }
 }
 
-// Copies raw, the inside of a JSON string, to out with its escapes decoded, in one pass. out has room
-// for raw.size() bytes: the result is never longer, though bytes behind it may be overwritten.
+// Copies raw, the inside of a JSON string, to out with its escapes decoded, in one pass. out has
+// room for raw.size() bytes: the result is never longer, though bytes behind it may be overwritten.
 // Returns its end.
 inline char* Unescape(std::string_view raw, char* out) {
   const char* p = raw.data();

@@ -12,8 +12,8 @@ namespace epp::test {
 // colon when the bytes are escaped, ".N" for prompt N and "@N" for message N, unless 0. Pieces are
 // separated by "|".
 inline std::string Describe(const epp_parsed& parsed) {
-  static constexpr const char* kKinds[] = {"?", "text", "role", "json", "ids", "image", "audio",
-                                           "video"};
+  static constexpr const char* kKinds[] = {"?",   "text",  "role",  "json",
+                                           "ids", "image", "audio", "video"};
   std::string out;
   for (uint32_t i = 0; i < parsed.segment_count; ++i) {
     const epp_segment& s = parsed.segments[i];

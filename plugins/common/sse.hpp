@@ -32,7 +32,9 @@ inline bool Data(std::string_view line, std::string_view& payload) {
   return true;
 }
 
-inline bool IsDone(std::string_view payload) { return payload == "[DONE]" || payload == "[DONE]\r"; }
+inline bool IsDone(std::string_view payload) {
+  return payload == "[DONE]" || payload == "[DONE]\r";
+}
 
 // Keeps part as the beginning (or more) of an unfinished line.
 inline void Keep(const Call& call, Carry& carry, std::string_view part) {
@@ -45,7 +47,7 @@ inline void Keep(const Call& call, Carry& carry, std::string_view part) {
   if (need > carry.capacity) {
     size_t capacity = carry.capacity ? carry.capacity : 512;
     while (capacity < need) capacity *= 2;
-    char* const data = static_cast<char*>(call.raw().alloc(call.raw().arena, capacity, 1));
+    char* const data = static_cast<char*>(call.raw().keep(call.raw().arena, capacity, 1));
     if (data == nullptr) {
       carry.lost = true;
       return;
@@ -95,7 +97,7 @@ void EachData(const Call& call, std::string_view chunk, bool last, Count count, 
     }
     if (feed == std::string_view::npos) {
       if (last || call.raw().state == nullptr) return;
-      if (carry == nullptr) carry = call.state<Carry>() = call.Alloc<Carry>();
+      if (carry == nullptr) carry = call.state<Carry>() = call.Keep<Carry>();
       if (carry == nullptr) return;
       *carry = Carry{carry->data, 0, carry->capacity};
       carry->open = true;

@@ -137,7 +137,7 @@ class Everything {
     uint64_t hooks;
   };
   Status Produce(const Call& call, const Candidates& in, Outputs& out) const {
-    call.state<State>() = call.Alloc<State>();
+    call.state<State>() = call.Keep<State>();
     ++call.state<State>()->hooks;
     const auto queue = in.column<int64_t>(kQueue);
     int64_t total = 0;

@@ -24,8 +24,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     at += 3 + length;
   }
   const auto out = producer.Produce(pool, request);
-  const auto* tokens = static_cast<const epp_tokenized_prompt*>(
-      out.value(epp::attr::kTokenizedPrompt).opaque());
+  const auto* tokens =
+      static_cast<const epp_tokenized_prompt*>(out.value(epp::attr::kTokenizedPrompt).opaque());
   if (tokens == nullptr) return 0;
   uint64_t sum = 0;
   for (uint64_t i = 0; i < tokens->offsets[tokens->prompt_count]; ++i) sum += tokens->tokens[i];

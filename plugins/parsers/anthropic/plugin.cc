@@ -3,12 +3,13 @@
 // Segments come in the order of the prompt: tools, system texts, then messages, each opened by a
 // ROLE segment (empty when the message has no role). A tool use gives its id and name as TEXT and
 // its input as JSON; a tool result gives its texts and images.
+#include "epp/plugin.hpp"
+
 #include <array>
 #include <memory>
 #include <string>
 #include <string_view>
 
-#include "epp/plugin.hpp"
 #include "plugins/common/request_json.hpp"
 #include "plugins/common/sse.hpp"
 #include "plugins/common/usage.hpp"

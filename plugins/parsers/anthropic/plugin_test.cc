@@ -125,8 +125,8 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(AnthropicRequest, Head) {
   auto parser = Parser();
   Request request;
-  request.Path("/v1/messages/").Body(
-      R"({"model":"m","messages":[{}],"stream":true,"max_tokens":9,"cache_salt":"s"})");
+  request.Path("/v1/messages/")
+      .Body(R"({"model":"m","messages":[{}],"stream":true,"max_tokens":9,"cache_salt":"s"})");
   const auto p = parser.ParseRequest(request);
   ASSERT_TRUE(p) << parser.error();
   EXPECT_EQ(epp::View(p->model), "m");
@@ -181,24 +181,35 @@ const std::string kDelta =
 INSTANTIATE_TEST_SUITE_P(
     Table, ReplyTest,
     testing::Values(
-        Reply{"Json", false,
+        Reply{"Json",
+              false,
               {R"({"usage":{"input_tokens":10,"output_tokens":5,"cache_read_input_tokens":4}})"},
               {"10/5/15 4 0"}},
-        Reply{"StringsDoNotCount", false, {R"({"usage":{"input_tokens":"10","output_tokens":5}})"},
+        Reply{"StringsDoNotCount",
+              false,
+              {R"({"usage":{"input_tokens":"10","output_tokens":5}})"},
               {"-/5/5 - 0"}},
         Reply{"NoUsage", false, {"{}"}, {"-/-/- - 0"}},
         Reply{"NotJson", false, {R"({"usage":)"}, {"error"}},
-        Reply{"StartThenDelta", true,
+        Reply{"StartThenDelta",
+              true,
               {"event: message_start\n" + kStart + "\n\n", kDelta + "\n\n"},
               {"1000/-/1000 800 0", "-/200/200 - 0"}},
-        Reply{"BothInOneChunk", true, {kStart + "\r\n\r\n" + kDelta + "\r\n\r\n"},
+        Reply{"BothInOneChunk",
+              true,
+              {kStart + "\r\n\r\n" + kDelta + "\r\n\r\n"},
               {"1000/200/1200 800 0"}},
-        Reply{"Split", true, {kStart.substr(0, 40), kStart.substr(40) + "\n\n"},
+        Reply{"Split",
+              true,
+              {kStart.substr(0, 40), kStart.substr(40) + "\n\n"},
               {"-/-/- - 0", "1000/-/1000 800 0"}},
-        Reply{"OtherEvents", true,
+        Reply{"OtherEvents",
+              true,
               {R"(data: {"type":"content_block_delta","usage":{"output_tokens":7}})"},
               {"-/-/- - 0"}},
-        Reply{"Broken", true, {R"(data: {"type":"message_delta","usage":{"output_tokens":)"},
+        Reply{"Broken",
+              true,
+              {R"(data: {"type":"message_delta","usage":{"output_tokens":)"},
               {"-/-/- - 0"}}),
     [](const auto& info) { return info.param.name; });
 

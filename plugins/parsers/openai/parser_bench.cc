@@ -57,6 +57,7 @@ struct Fixture {
     call.state = &state;
     call.arena = &arena;
     call.alloc = &Arena::Alloc;
+    call.keep = &Arena::Alloc;
     err.struct_size = sizeof(err);
   }
   void Parse() {

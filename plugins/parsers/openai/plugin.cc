@@ -3,12 +3,13 @@
 // Segments come in the order of the prompt, not of the body: tools first, then messages, each
 // opened by a ROLE segment (empty when the message has no role). The parts of a responses request
 // are JSON segments with message 0 (instructions), 1 (tools) and 2 (input).
+#include "epp/plugin.hpp"
+
 #include <array>
 #include <memory>
 #include <string>
 #include <string_view>
 
-#include "epp/plugin.hpp"
 #include "plugins/common/request_json.hpp"
 #include "plugins/common/usage.hpp"
 
@@ -44,10 +45,7 @@ constexpr std::array kApis{
         "/completions",
         {"max_tokens"},
         "invalid completions request: must have prompt field"},
-    Api{EPP_API_EMBEDDINGS,
-        "/embeddings",
-        {},
-        "invalid embeddings request: must have input field"},
+    Api{EPP_API_EMBEDDINGS, "/embeddings", {}, "invalid embeddings request: must have input field"},
     Api{EPP_API_IMAGES,
         "/images/generations",
         {},
@@ -231,8 +229,7 @@ class Request {
       if (c == '"') {
         RawString s;
         strings = true;
-        return cursor.String(s) &&
-               (api_.id == EPP_API_EMBEDDINGS || Text(cursor, s, count++));
+        return cursor.String(s) && (api_.id == EPP_API_EMBEDDINGS || Text(cursor, s, count++));
       }
       std::string_view number;
       uint32_t id;
@@ -316,10 +313,10 @@ class OpenAiParser {
       "Understands the OpenAI APIs: completions, chat, responses, conversations, embeddings, "
       "images.";
   static constexpr uint32_t kFlags = EPP_TYPE_ANY_PARAMS;
-  static constexpr std::array kSuffixes{
-      "chat/completions", "completions",   "embeddings",
-      "responses",        "conversations", "chat/completions/render",
-      "completions/render", "images/generations"};
+  static constexpr std::array kSuffixes{"chat/completions",   "completions",
+                                        "embeddings",         "responses",
+                                        "conversations",      "chat/completions/render",
+                                        "completions/render", "images/generations"};
   static constexpr std::array kProtocols{"kubernetes.io/h2c", "http"};
 
   static epp::Result<OpenAiParser> Create(const epp::Context& ctx) {
@@ -333,8 +330,8 @@ class OpenAiParser {
     RequestBody body(call, request, out);
     Request parts(call, api, body);
     const auto member = [&](std::string_view key, Value& v) { return parts.Member(key, v); };
-    const auto key_count = api.max_keys.size() - std::count(api.max_keys.begin(),
-                                                            api.max_keys.end(), "");
+    const auto key_count =
+        api.max_keys.size() - std::count(api.max_keys.begin(), api.max_keys.end(), "");
     const bool read = body.Read(*pool_, std::span(api.max_keys).first(key_count), member);
     const bool complete = read && parts.Finish(out);
     if (!body.fault().empty()) {

@@ -1,9 +1,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "epp/testing.hpp"
@@ -79,8 +81,7 @@ INSTANTIATE_TEST_SUITE_P(
              {"image_url":{"url":"http://i","detail":"low"},"type":"image_url"},
              {"type":"input_audio","input_audio":{"data":"QQ==","format":"wav"}},
              {"type":"video_url","video_url":{"url":"http://v"}},{"type":"other","text":"no"}]}]})",
-             EPP_API_CHAT,
-             "role:u|text:t|image:http://i|audio64:QQ==|format:wav|video:http://v"},
+             EPP_API_CHAT, "role:u|text:t|image:http://i|audio64:QQ==|format:wav|video:http://v"},
         Good{"ChatToolsComeFirst", kChat,
              R"({"messages":[{"role":"u","content":"x"}],"tools":[{"a": 1}] })", EPP_API_CHAT,
              R"(json:[{"a": 1}]|role:u|text:x)"},
@@ -88,13 +89,13 @@ INSTANTIATE_TEST_SUITE_P(
              R"({"tools":[ ],"messages":[{"role":"u","content":"x"}]})", EPP_API_CHAT,
              "role:u|text:x"},
         Good{"ChatLastMessagesWin", kChat,
-             R"({"messages":[{"role":"u","content":"x"}],"messages":[{"role":"v"}]})",
-             EPP_API_CHAT, "role:v"},
+             R"({"messages":[{"role":"u","content":"x"}],"messages":[{"role":"v"}]})", EPP_API_CHAT,
+             "role:v"},
         Good{"ChatLastContentWins", kChat,
              R"({"messages":[{"content":"x","role":"u","content":"y"}]})", EPP_API_CHAT,
              "role:u|text:y"},
-        Good{"ChatTrailingSlash", "/v1/chat/completions/render/",
-             R"({"messages":[{"role":"u"}]})", EPP_API_CHAT, "role:u"},
+        Good{"ChatTrailingSlash", "/v1/chat/completions/render/", R"({"messages":[{"role":"u"}]})",
+             EPP_API_CHAT, "role:u"},
         Good{"ChatLimitPrefersNewName", kChat,
              R"({"max_tokens":50,"max_completion_tokens":100,"messages":[{}]})", EPP_API_CHAT,
              "role:", 100},
@@ -103,12 +104,12 @@ INSTANTIATE_TEST_SUITE_P(
              "role:", 50},
         Good{"ZeroLimitIsALimit", kText, R"({"prompt":"x","max_tokens":0})", EPP_API_COMPLETIONS,
              "text:x", 0},
-        Good{"NegativeLimitIsNone", kText, R"({"prompt":"x","max_tokens":-5})",
-             EPP_API_COMPLETIONS, "text:x"},
+        Good{"NegativeLimitIsNone", kText, R"({"prompt":"x","max_tokens":-5})", EPP_API_COMPLETIONS,
+             "text:x"},
         Good{"FractionalLimitIsNone", kText, R"({"prompt":"x","max_tokens":1.5})",
              EPP_API_COMPLETIONS, "text:x"},
-        Good{"HugeLimitIsNone", kText, R"({"prompt":"x","max_tokens":1e400})",
-             EPP_API_COMPLETIONS, "text:x"},
+        Good{"HugeLimitIsNone", kText, R"({"prompt":"x","max_tokens":1e400})", EPP_API_COMPLETIONS,
+             "text:x"},
         Good{"TextLimitIsNone", kText, R"({"prompt":"x","max_tokens":"7"})", EPP_API_COMPLETIONS,
              "text:x"},
         Good{"Responses", "/v1/responses",
@@ -163,9 +164,9 @@ INSTANTIATE_TEST_SUITE_P(
     Json, BadRequest,
     testing::Values(
         Bad{"Empty", kText, "", kNotJson}, Bad{"Blank", kText, " \n", kNotJson},
-        Bad{"Word", kText, "no healthy upstream", kNotJson},
-        Bad{"Number", kText, "1", kNotJson}, Bad{"Array", kText, "[]", kNotJson},
-        Bad{"Open", kText, "{", kNotJson}, Bad{"OpenInner", kText, R"({"a":[)", kNotJson},
+        Bad{"Word", kText, "no healthy upstream", kNotJson}, Bad{"Number", kText, "1", kNotJson},
+        Bad{"Array", kText, "[]", kNotJson}, Bad{"Open", kText, "{", kNotJson},
+        Bad{"OpenInner", kText, R"({"a":[)", kNotJson},
         Bad{"OpenInnerClosed", kText, R"({"a":[})", kNotJson},
         Bad{"OpenString", kText, R"({"prompt":"x)", kNotJson},
         Bad{"Trailing", kText, R"({"prompt":"x"} x)", kNotJson},
@@ -312,8 +313,8 @@ TEST(OpenAiRequest, ManyMessagesAndHugeBodies) {
   auto parser = Parser();
   std::string body = R"({"messages":[)";
   for (int i = 0; i < 3000; ++i) {
-    body += (i ? "," : "") + std::string(R"({"role":"u","content":")") + std::string(700, 'x') +
-            "\"}";
+    body +=
+        (i ? "," : "") + std::string(R"({"role":"u","content":")") + std::string(700, 'x') + "\"}";
   }
   body += "]}";
   for (int round = 0; round < 2; ++round) {
@@ -324,6 +325,27 @@ TEST(OpenAiRequest, ManyMessagesAndHugeBodies) {
     EXPECT_EQ(p->segment_count, 6000u);
     EXPECT_EQ(p->segments[5999].message, 2999u);
   }
+}
+
+// Every worker has its own parser; one instance serves them all at once.
+TEST(OpenAiRequest, WorkersDoNotShare) {
+  epp::test::Host host(4);
+  auto parser = epp::test::Make("openai-parser", {}, &host);
+  std::vector<std::thread> threads;
+  std::array<int, 4> good{};
+  for (uint32_t worker = 0; worker < 4; ++worker) {
+    threads.emplace_back([&, worker] {
+      for (size_t i = 0; i < 200; ++i) {
+        const std::string text(1 + i * 37 * (worker + 1) % 5000, static_cast<char>('a' + worker));
+        Request request;
+        request.Worker(worker).Body("{\"prompt\":\"" + text + "\"}");
+        const auto p = parser.ParseRequest(request);
+        good[worker] += p && epp::View(p->segments[0].bytes) == text;
+      }
+    });
+  }
+  for (auto& t : threads) t.join();
+  EXPECT_THAT(good, testing::Each(200));
 }
 
 // Documents with one byte changed are accepted exactly when an independent parser accepts them.
@@ -430,47 +452,72 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     Sse, ReplyTest,
     testing::Values(
-        Reply{"UsageThenDone", true, {kUsage + "\n\n", "data: [DONE]\n\n"},
+        Reply{"UsageThenDone",
+              true,
+              {kUsage + "\n\n", "data: [DONE]\n\n"},
               {"5/10/15 - 1", "-/-/- - 0"}},
-        Reply{"UsageWithoutLineFeed", true, {kUsage, "\n\ndata: [DONE]"},
+        Reply{"UsageWithoutLineFeed",
+              true,
+              {kUsage, "\n\ndata: [DONE]"},
               {"5/10/15 - 1", "-/-/- - 0"}},
-        Reply{"EventsAdd", true,
+        Reply{"EventsAdd",
+              true,
               {kToken + "\n\n" + kToken + "\n\n", kToken + "\n\ndata: [DONE]\n\n"},
               {"-/-/- - 2", "-/-/- - 1"}},
-        Reply{"EventCutBehindItsPrefix", true, {"data: ", "{\"a\":1}\n\n"},
+        Reply{"EventCutBehindItsPrefix",
+              true,
+              {"data: ", "{\"a\":1}\n\n"},
               {"-/-/- - 1", "-/-/- - 0"}},
         Reply{"EventCutInItsPrefix", true, {"da", "ta: {\"a\":1}\n\n"}, {"-/-/- - 0", "-/-/- - 1"}},
-        Reply{"DataWithinAnEventIsNoEvent", true, {"data: {\"a\":\"", "data: x\"}\n"},
+        Reply{"DataWithinAnEventIsNoEvent",
+              true,
+              {"data: {\"a\":\"", "data: x\"}\n"},
               {"-/-/- - 1", "-/-/- - 0"}},
-        Reply{"CarriageReturnTerminator", true, {kToken + "\r\n\r\ndata: [DONE]\r\n\r\n"},
+        Reply{"CarriageReturnTerminator",
+              true,
+              {kToken + "\r\n\r\ndata: [DONE]\r\n\r\n"},
               {"-/-/- - 1"}},
         Reply{"CutTerminatorCounts", true, {"data: [DO", "NE]\n\n"}, {"-/-/- - 1", "-/-/- - 0"}},
-        Reply{"OtherLinesDoNotCount", true, {"event: x\n: ping\ndata:{}\nid: 1\n\n"},
-              {"-/-/- - 0"}},
-        Reply{"UsageSplit", true, {kUsage.substr(0, 30), kUsage.substr(30) + "\n\n"},
+        Reply{
+            "OtherLinesDoNotCount", true, {"event: x\n: ping\ndata:{}\nid: 1\n\n"}, {"-/-/- - 0"}},
+        Reply{"UsageSplit",
+              true,
+              {kUsage.substr(0, 30), kUsage.substr(30) + "\n\n"},
               {"-/-/- - 1", "5/10/15 - 0"}},
-        Reply{"UsageSplitInItsPrefix", true, {"dat", kUsage.substr(3) + "\n\n"},
+        Reply{"UsageSplitInItsPrefix",
+              true,
+              {"dat", kUsage.substr(3) + "\n\n"},
               {"-/-/- - 0", "5/10/15 - 1"}},
-        Reply{"UsageSplitManyTimes", true,
+        Reply{"UsageSplitManyTimes",
+              true,
               {kUsage.substr(0, 9), kUsage.substr(9, 20), kUsage.substr(29)},
               {"-/-/- - 1", "-/-/- - 0", "5/10/15 - 0"}},
         Reply{"StrictTypes", true, {R"(data: {"usage":{"prompt_tokens":"5"}})"}, {"-/-/- - 1"}},
         Reply{"NoAliases", true, {R"(data: {"usage":{"input_tokens":5}})"}, {"-/-/- - 1"}},
-        Reply{"SecondLineWhenTheFirstIsBroken", true,
-              {"data: {\"usage\":{\"prompt_tokens\":x}}\n" + kUsage + "\n"}, {"5/10/15 - 2"}},
-        Reply{"FirstLineWins", true,
-              {kUsage + "\n" + R"(data: {"usage":{"prompt_tokens":9}})" + "\n"}, {"5/10/15 - 2"}},
-        Reply{"UsageInTheTextOnly", true,
-              {R"(data: {"choices":[{"delta":{"content":"usage"}}]})"}, {"-/-/- - 1"}},
-        Reply{"ResponseCompleted", true,
+        Reply{"SecondLineWhenTheFirstIsBroken",
+              true,
+              {"data: {\"usage\":{\"prompt_tokens\":x}}\n" + kUsage + "\n"},
+              {"5/10/15 - 2"}},
+        Reply{"FirstLineWins",
+              true,
+              {kUsage + "\n" + R"(data: {"usage":{"prompt_tokens":9}})" + "\n"},
+              {"5/10/15 - 2"}},
+        Reply{"UsageInTheTextOnly",
+              true,
+              {R"(data: {"choices":[{"delta":{"content":"usage"}}]})"},
+              {"-/-/- - 1"}},
+        Reply{"ResponseCompleted",
+              true,
               {R"(data: {"type":"response.completed","response":{"usage":{"input_tokens":3,
 "output_tokens":"4","total_tokens":7}}})"},
               {"-/-/- - 1"}},
-        Reply{"ResponseCompletedOnOneLine", true,
+        Reply{"ResponseCompletedOnOneLine",
+              true,
               {R"(data: {"response":{"usage":{"input_tokens":3,"output_tokens":"4",)"
                R"("total_tokens":7}},"type":"response.completed"})"},
               {"3/4/7 - 1"}},
-        Reply{"ResponseOfAnotherType", true,
+        Reply{"ResponseOfAnotherType",
+              true,
               {R"(data: {"type":"response.created","response":{"usage":{"input_tokens":3}}})"},
               {"-/-/- - 1"}}),
     [](const auto& info) { return info.param.name; });
@@ -493,10 +540,10 @@ TEST(OpenAiParser, ClaimsItsPaths) {
   auto parser = Parser();
   const auto& table = parser.Table<epp_parser>(EPP_PARSER_ID);
   std::vector<std::string> suffixes(table.suffixes, table.suffixes + table.suffix_count);
-  EXPECT_THAT(suffixes, testing::UnorderedElementsAre(
-                            "chat/completions", "completions", "embeddings", "responses",
-                            "conversations", "chat/completions/render", "completions/render",
-                            "images/generations"));
+  EXPECT_THAT(suffixes,
+              testing::UnorderedElementsAre("chat/completions", "completions", "embeddings",
+                                            "responses", "conversations", "chat/completions/render",
+                                            "completions/render", "images/generations"));
   EXPECT_EQ(table.protocol_count, 2u);
 }
 

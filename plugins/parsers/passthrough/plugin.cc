@@ -1,8 +1,8 @@
 // passthrough-parser: takes every path that no other parser claims. It looks at nothing: the
 // request has no model and no prompt, and goes on byte for byte.
-#include <array>
-
 #include "epp/plugin.hpp"
+
+#include <array>
 
 namespace {
 

@@ -2,13 +2,14 @@
 //
 // Segments: the token ids, then, when the request has multimodal features, the whole "features"
 // object as JSON.
+#include "epp/plugin.hpp"
+
 #include <array>
 #include <cstdio>
 #include <memory>
 #include <string>
 #include <string_view>
 
-#include "epp/plugin.hpp"
 #include "plugins/common/request_json.hpp"
 #include "plugins/common/usage.hpp"
 

@@ -97,8 +97,8 @@ class InflightLoadProducer {
 
   epp::Status PreRequest(const epp::Call& call, const epp::Scheduling& scheduling,
                          const epp::Candidates& in, epp::Editor&) {
-    auto* const state = call.Alloc<RequestState>();
-    Held* const held = call.Alloc<Held>(scheduling.size());
+    auto* const state = call.Keep<RequestState>();
+    Held* const held = call.Keep<Held>(scheduling.size());
     if (state == nullptr || held == nullptr) {
       return {EPP_RESOURCE_EXHAUSTED, "out of request memory"};
     }

@@ -77,8 +77,9 @@ Resolution JpegSize(const Base64& bytes) {
 
 int64_t FrameCount(const VideoSettings& s, const VideoHints& hints) {
   const double seconds = hints.seconds > 0 ? hints.seconds : s.seconds;
-  const double fps = !s.strided ? s.sample_fps : hints.source_fps > 0 ? hints.source_fps
-                                                                      : s.source_fps;
+  const double fps = !s.strided             ? s.sample_fps
+                     : hints.source_fps > 0 ? hints.source_fps
+                                            : s.source_fps;
   int64_t frames = static_cast<int64_t>(std::min(seconds * fps, 1e15));
   if (s.strided) frames /= std::max<int64_t>(s.stride, 1);
   frames = std::max(frames, s.min_frames);
@@ -121,9 +122,9 @@ int64_t ImageTokens(const ImageSettings& s, std::string_view base64) {
 
 int64_t VideoTokens(const VideoSettings& s, const VideoHints& hints) {
   const Resolution size = hints.resolution.width > 0 ? hints.resolution : s.resolution;
-  const double by_size = std::floor(static_cast<double>(size.width) *
-                                    static_cast<double>(size.height) /
-                                    static_cast<double>(s.factor));
+  const double by_size =
+      std::floor(static_cast<double>(size.width) * static_cast<double>(size.height) /
+                 static_cast<double>(s.factor));
   const double a_frame = s.static_frames ? static_cast<double>(s.tokens_per_frame) : by_size;
   double tokens = a_frame * static_cast<double>(FrameCount(s, hints));
   if (s.max_tokens > 0) tokens = std::min(tokens, static_cast<double>(s.max_tokens));

@@ -2,6 +2,8 @@
 // prompt make one pseudo-token, which is all that cache affinity needs to recognise equal prefixes.
 // Prompts that arrive as token ids pass through.
 #define XXH_INLINE_ALL
+#include "epp/plugin.hpp"
+
 #include <xxhash.h>
 
 #include <algorithm>
@@ -13,7 +15,6 @@
 #include <string_view>
 #include <vector>
 
-#include "epp/plugin.hpp"
 #include "plugins/common/json_canonical.hpp"
 #include "plugins/common/json_text.hpp"
 #include "plugins/producers/token/media.h"
@@ -96,8 +97,8 @@ int32_t Modality(int32_t kind) {
 }
 
 epp::Status TooLarge(uint64_t bytes) {
-  return {EPP_RESOURCE_EXHAUSTED,
-          "the tokens of this prompt need " + std::to_string(bytes) + " bytes, more than there are"};
+  return {EPP_RESOURCE_EXHAUSTED, "the tokens of this prompt need " + std::to_string(bytes) +
+                                      " bytes, more than there are"};
 }
 
 class TokenProducer {
@@ -141,7 +142,7 @@ class TokenProducer {
       epp::Float("estimate.video.frames.strided.defaultSourceFPS", 24, 0, 1e6,
                  "Frames a second of the source, unless a header says it."),
       epp::Int("estimate.video.frames.strided.frameStride", 1, 0, kMaxInt,
-               "Every how manieth frame of the source counts."),
+               "One frame of the source in so many counts."),
       epp::Int("estimate.video.defaultResolution.width", 640, 0, 65535,
                "Pixels, unless a header says it."),
       epp::Int("estimate.video.defaultResolution.height", 360, 0, 65535,
@@ -223,8 +224,7 @@ class TokenProducer {
 
   // ---- real ids ----
 
-  static epp::Status PassIds(const epp::Call& call, Segments segments,
-                             epp_tokenized_prompt& out) {
+  static epp::Status PassIds(const epp::Call& call, Segments segments, epp_tokenized_prompt& out) {
     const std::string_view text = epp::View(segments[0].bytes);
     const auto most = static_cast<size_t>(std::count(text.begin(), text.end(), ',')) + 1;
     auto* const ids = static_cast<uint32_t*>(
@@ -376,8 +376,8 @@ class TokenProducer {
   // Encodes the JSON that opens the prompt and returns how many segments that was, or kNotJson.
   static constexpr size_t kNotJson = SIZE_MAX;
   static size_t CanonicalHead(int32_t api, Segments segments, epp::json::Canonical& to) {
-    constexpr std::array<std::string_view, 3> kParts{"{\"instructions\":", "{\"tools\":",
-                                                     "{\"input\":"};
+    constexpr std::array<std::string_view, 3> kParts{
+        "{\"instructions\":", "{\"tools\":", "{\"input\":"};
     const bool parts = api == EPP_API_RESPONSES;
     to.Clear();
     size_t n = 0;
@@ -433,8 +433,7 @@ class TokenProducer {
     using token_producer::ParsePositive;
     return {ParsePositive(call.header("x-llm-d-video-duration-seconds").value_or("")),
             ParsePositive(call.header("x-llm-d-video-fps").value_or("")),
-            token_producer::ParseResolution(
-                call.header("x-llm-d-video-resolution").value_or(""))};
+            token_producer::ParseResolution(call.header("x-llm-d-video-resolution").value_or(""))};
   }
 
   token_producer::ImageSettings image_;

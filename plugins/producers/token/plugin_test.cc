@@ -24,8 +24,7 @@ const epp_tokenized_prompt* Tokenize(epp::test::Instance& producer, Request& req
   const Pool pool(1);
   const auto out = producer.Produce(pool, request);
   if (producer.status() != EPP_OK) return nullptr;
-  return static_cast<const epp_tokenized_prompt*>(
-      out.value(epp::attr::kTokenizedPrompt).opaque());
+  return static_cast<const epp_tokenized_prompt*>(out.value(epp::attr::kTokenizedPrompt).opaque());
 }
 
 // The bytes that the pseudo-tokens of prompt p stand for, padding included.
@@ -58,8 +57,7 @@ TEST(Estimate, Completion) {
   EXPECT_EQ(t->estimated, 1u);
   EXPECT_EQ(t->media_count, 0u);
   EXPECT_EQ(epp::View(t->cache_salt), "salt");
-  EXPECT_THAT(std::vector(t->tokens, t->tokens + t->offsets[1]),
-              ElementsAre(0x6c6c6568u, 0x6fu));
+  EXPECT_THAT(std::vector(t->tokens, t->tokens + t->offsets[1]), ElementsAre(0x6c6c6568u, 0x6fu));
 }
 
 TEST(Estimate, EscapesAreDecodedOnTheWay) {
@@ -235,9 +233,9 @@ TEST_P(ImageTest, Tokens) {
     const size_t comma = GetParam().url.find(',');
     if (raw && comma == std::string::npos) continue;
     Request request;
-    request.Api(EPP_API_CHAT).Segment(EPP_SEGMENT_IMAGE,
-                                      raw ? GetParam().url.substr(comma + 1) : GetParam().url,
-                                      raw ? EPP_SEGMENT_BASE64 : 0);
+    request.Api(EPP_API_CHAT)
+        .Segment(EPP_SEGMENT_IMAGE, raw ? GetParam().url.substr(comma + 1) : GetParam().url,
+                 raw ? EPP_SEGMENT_BASE64 : 0);
     const auto* t = Tokenize(producer, request);
     ASSERT_NE(t, nullptr);
     EXPECT_EQ(t->media[0].length, GetParam().tokens);
@@ -250,8 +248,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Image{"Png", {}, kPng64x32, 2}, Image{"Gif", {}, kGif64x32, 2},
         Image{"Jpeg", {}, kJpeg64x32, 2}, Image{"PlainUrl", {}, "http://x/a.png", 225},
-        Image{"EmptyUrl", {}, "", 225},
-        Image{"NotAnImage", {}, "data:image/png;base64,AAAA", 225},
+        Image{"EmptyUrl", {}, "", 225}, Image{"NotAnImage", {}, "data:image/png;base64,AAAA", 225},
         Image{"CutPng", {}, kPng64x32.substr(0, 45), 225},
         Image{"CutJpeg", {}, kJpeg64x32.substr(0, 50), 225},
         Image{"NotBase64", {}, "data:image/png;base64,***", 225},
@@ -359,8 +356,8 @@ TEST(Create, RealTokenizersAreRefused) {
 }
 
 TEST(Create, BadModesAreRefused) {
-  for (const char* mode :
-       {"estimate.image.mode", "estimate.video.tokensPerFrame.mode", "estimate.video.frames.mode"}) {
+  for (const char* mode : {"estimate.image.mode", "estimate.video.tokensPerFrame.mode",
+                           "estimate.video.frames.mode"}) {
     EXPECT_FALSE(epp::test::Make("token-producer", {{mode, "odd"}}).ok());
   }
 }
@@ -379,8 +376,9 @@ TEST(Estimate, SameAsTheReference) {
   auto producer = epp::test::Make("token-producer");
   std::mt19937 random(11);
   const auto text = [&] {
-    static constexpr const char* kParts[] = {"a", "lorem ipsum dolor sit amet", "\n", "\"", "\\",
-                                             "\xc3\xa9", "\xf0\x9f\x98\x80", "\t", "/"};
+    static constexpr const char* kParts[] = {
+        "a",        "lorem ipsum dolor sit amet", "\n", "\"", "\\",
+        "\xc3\xa9", "\xf0\x9f\x98\x80",           "\t", "/"};
     std::string out;
     for (auto n = random() % 12; n > 0; --n) out += kParts[random() % std::size(kParts)];
     return out;

@@ -9,8 +9,8 @@
 
 namespace token_producer {
 
-// Writes into memory of the caller, with room for the bytes passed (escaped as they are), rounded up
-// to whole tokens at every Align.
+// Writes into memory of the caller, with room for the bytes passed (escaped as they are), rounded
+// up to whole tokens at every Align.
 class TokenStream {
  public:
   explicit TokenStream(void* memory) : begin_(static_cast<char*>(memory)), at_(begin_) {}

@@ -70,15 +70,16 @@ Status ParseCustomMetrics(const element& value, const std::string& where,
 Status ParseEngine(const element& entry, const std::string& where, EngineConfig& out) {
   object members;
   if (entry.get(members) != simdjson::SUCCESS) return Status::Invalid(where + " is not a mapping");
-  for (const auto& [key, value] : members) {
+  for (const auto& member : members) {
+    const std::string_view key = member.key;
     const std::string member_where = where + "." + std::string(key);
     Status status;
     const auto* known = std::find_if(std::begin(kMembers), std::end(kMembers),
                                      [&](const Member& m) { return m.name == key; });
     if (known != std::end(kMembers)) {
-      status = TextOf(value, member_where, out.*known->field);
+      status = TextOf(member.value, member_where, out.*known->field);
     } else if (key == "customMetrics") {
-      status = ParseCustomMetrics(value, member_where, out.custom);
+      status = ParseCustomMetrics(member.value, member_where, out.custom);
     } else {
       std::string names;
       for (const Member& m : kMembers) names.append(m.name).append(", ");

@@ -149,14 +149,15 @@ bool Scanner::Take(const Family& family, const char* rest, const char* end,
   if (!well_formed) return false;
   bool kept = true;
   for (const uint32_t index : family.wanted) {
-    size_t equal = 0;
     const auto& pairs = wanted_[index].spec.labels;
-    for (const auto& [want_name, want_value] : pairs) {
+    const bool matches = std::all_of(pairs.begin(), pairs.end(), [&](const auto& pair) {
+      bool equal = false;
       ForEachLabel(labels, [&](std::string_view name, std::string_view value) {
-        if (name == want_name && LabelEquals(value, want_value)) ++equal;
+        equal |= name == pair.first && LabelEquals(value, pair.second);
       });
-    }
-    if (equal < pairs.size()) continue;
+      return equal;
+    });
+    if (!matches) continue;
     candidate.wanted = index;
     kept &= Keep(index, candidate, best);
   }

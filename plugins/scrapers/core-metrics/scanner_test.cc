@@ -109,6 +109,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"AnyTimeBeatsNone", "a", kL, "a 1\na 2 5\n", 2},
         Case{"FirstOfEqualTimes", "a", kL, "a 1 5\na 2 5\n", 1},
         Case{"LabelsChoose", "a{x=2}", kL, "a{x=\"1\"} 1\na{x=\"2\",y=\"3\"} 2\n", 2},
+        Case{"ARepeatedLabelIsNotTwo", "a{x=1,y=2}", kL, "a{x=\"1\",x=\"1\"} 1\n", {}},
         Case{"AllLabelsMustMatch", "a{x=1,y=2}", kL, "a{x=\"1\"} 1\na{y=\"2\"} 2\n", {}},
         Case{"EscapedLabel", "a{x=b\\c}", kL, "a{x=\"b\\\\c\"} 4\n", 4},
         Case{"EnginesAreSummed", "a", kS, "a{engine=\"0\"} 1\na{engine=\"1\"} 2\n", 3},

@@ -252,7 +252,7 @@ typedef struct epp_segment {
   /* Index of the message in a conversation. Of EPP_API_RESPONSES: 0 instructions, 1 tools, 2 input.
    * Else 0. */
   uint32_t message;
-  epp_str bytes;    /* a view into the body, without the quotes of a JSON string */
+  epp_str bytes; /* a view into the body, without the quotes of a JSON string */
 } epp_segment;
 
 #define EPP_PARSED_STREAM 1u        /* the client asked for a streamed response */
@@ -297,7 +297,7 @@ typedef struct epp_request {
   const epp_header* headers; /* [header_count], lower-case names, the last of a repeated name */
   uint64_t body_size;        /* bytes as received */
   epp_str body;              /* empty in response hooks */
-  const epp_parsed* parsed;  /* null before parsing and for bodyless requests */
+  const epp_parsed* parsed;  /* null before parsing, for bodyless requests, in response hooks */
   uint64_t received_ns;      /* monotonic: arrival of the headers */
 } epp_request;
 
@@ -313,11 +313,17 @@ typedef struct epp_call {
   /* Request-scope attributes, in the order of consumes[] (those of that scope only), n = 1. */
   const epp_column* request_columns;
   /* This instance's own slot in this request: null at its first hook, then what it stored, until
-   * the last hook of the request. Usually points to memory from alloc. */
+   * the last hook of the request. What it points to must come from keep if a response hook reads
+   * it. */
   void** state;
-  /* Memory that lives as long as the request; never null for sizes up to 16 MiB. */
+  /* Memory that the host frees, for both functions below. Never null for sizes up to 16 MiB. A
+   * stream may be open for minutes: keep little. */
   void* arena;
+  /* Until the request was sent on, pre-request hooks included; in response hooks until the hook
+   * returns. What producers make is gone then, too. */
   void* (*alloc)(void* arena, uint64_t size, uint64_t align)EPP_NOEXCEPT;
+  /* Until the last hook of the request. */
+  void* (*keep)(void* arena, uint64_t size, uint64_t align)EPP_NOEXCEPT;
 } epp_call;
 
 /* The endpoints of a call, as dense columns. */

@@ -400,12 +400,16 @@ class Call {
     }
     return std::nullopt;
   }
-  // n default-constructed objects that live as long as the request and are never destroyed.
+  // n default-constructed objects, never destroyed, that live until the request was sent on (in
+  // response hooks: until the hook returns). Null when the request has used up its memory.
   template <class T>
   T* Alloc(size_t n = 1) const {
-    static_assert(std::is_trivially_destructible_v<T>);
-    void* p = c_->alloc(c_->arena, n * sizeof(T), alignof(T));
-    return p ? new (p) T[n]{} : nullptr;
+    return Make<T>(c_->alloc(c_->arena, n * sizeof(T), alignof(T)), n);
+  }
+  // The same until the last hook of the request, which may be minutes away: keep little.
+  template <class T>
+  T* Keep(size_t n = 1) const {
+    return Make<T>(c_->keep(c_->arena, n * sizeof(T), alignof(T)), n);
   }
   // This instance's own pointer in this request; null at first.
   template <class T>
@@ -415,6 +419,12 @@ class Call {
   const epp_call& raw() const { return *c_; }
 
  private:
+  template <class T>
+  static T* Make(void* memory, size_t n) {
+    static_assert(std::is_trivially_destructible_v<T>);
+    return memory ? new (memory) T[n]{} : nullptr;
+  }
+
   const epp_call* c_;
 };
 

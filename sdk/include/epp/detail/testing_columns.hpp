@@ -143,6 +143,7 @@ class BoundCall {
     call_.state = request.state(instance);
     call_.arena = &request.arena();
     call_.alloc = &Arena::Alloc;
+    call_.keep = &Arena::Alloc;
   }
   BoundCall(const BoundCall&) = delete;
   BoundCall& operator=(const BoundCall&) = delete;

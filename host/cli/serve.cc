@@ -1,0 +1,135 @@
+// epp serve: run.
+#include <csignal>
+#include <ostream>
+
+#include "host/base/str_cat.h"
+#include "host/cli/command.h"
+#include "host/cli/load.h"
+#include "host/cli/notify.h"
+#include "host/cli/summary.h"
+#include "host/serve/app.h"
+#include "host/telemetry/log.h"
+
+namespace epp::cli {
+namespace {
+
+log::Options LogOptions(const config::Settings& settings, bool colour) {
+  log::Options options;
+  options.level = log::ParseLevel(settings.log_level).value_or(log::Level::kInfo);
+  options.format = settings.log_format == "json"   ? log::Format::kJson
+                   : settings.log_format == "text" ? log::Format::kText
+                                                   : log::Format::kAuto;
+  options.color = colour;
+  return options;
+}
+
+// Every thread inherits this; App::Run takes the signals one by one.
+void BlockSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&signals, signal);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+}
+
+// Start-up failures that a restart would only repeat.
+bool IsConfigError(const absl::Status& status) {
+  return absl::IsInvalidArgument(status) || absl::IsNotFound(status);
+}
+
+// How long streams may take to end once new ones are refused, and some.
+constexpr int64_t kFinishUs = 150'000'000;
+
+class Serve final : public Command {
+ public:
+  Serve() : Command("serve", "Run the endpoint picker", "") {}
+
+  // The flags are the reference's and parsed apart.
+  int Main(const std::vector<std::string>& arguments, Io& io) override {
+    config::Diagnostics diagnostics;
+    const auto line = LoadServeCommandLine(arguments, diagnostics);
+    if (absl::IsCancelled(line.status())) {
+      io.out << View(line.status());
+      return kDone;
+    }
+    if (!line.ok()) {
+      Fail(io, kUsage, "EPP-CLI-USAGE", View(line.status()));
+      if (absl::IsNotFound(line.status())) return kConfig;
+      io.err << "  hint: epp serve -h\n";
+      return kUsage;
+    }
+    if (!diagnostics.ok()) {
+      io.err << diagnostics.Render(io.err_colour);
+      return kConfig;
+    }
+    if ((*line)->flags.print_settings) {
+      io.out << (*line)->settings.Print();
+      return kDone;
+    }
+    return Start(**line, diagnostics, io);
+  }
+
+  std::vector<std::string> FlagNames() const override { return ServeFlagNames(); }
+
+ private:
+  int Run(Io&) override { return kBug; }
+
+  int Start(const ServeCommandLine& line, config::Diagnostics& diagnostics, Io& io) {
+    BlockSignals();
+    const log::Session session(LogOptions(line.settings.settings(), io.err_colour));
+    for (const std::string& warning : line.flags.warnings) {
+      EPP_LOG_EXEMPT(kWarn, "main", "command line", {{"warning", warning}});
+    }
+    auto app = serve::App::Start(line, diagnostics);
+    log::Flush();
+    io.err << diagnostics.Render(io.err_colour) << std::flush;
+    if (!app.ok()) {
+      if (!diagnostics.ok()) return kConfig;
+      return Fail(io, IsConfigError(app.status()) ? kConfig : kNo, "EPP-CLI-START",
+                  View(app.status()));
+    }
+    Announce(line, **app, io);
+    serve::RunHooks hooks;
+    int ticks = 0;
+    hooks.tick = [&] {
+      if (ticks++ % 10 == 0) Notify(StrCat("STATUS=", StatusLine((*app)->CurrentStatus())));
+    };
+    hooks.draining = [&] {
+      const int64_t wait_us = line.settings.settings().drain / 1000 + kFinishUs;
+      Notify(StrCat("STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC=", wait_us));
+    };
+    Notify("READY=1");
+    return (*app)->Run(hooks);
+  }
+
+  // The summary: a block for people, one event for programs.
+  static void Announce(const ServeCommandLine& line, serve::App& app, Io& io) {
+    const serve::Facts facts = app.CurrentFacts();
+    const Summary summary = Summarise(line, facts, app.CurrentStatus());
+    const std::string& format = line.settings.settings().log_format;
+    if (format == "text" || (format == "auto" && io.err_tty)) {
+      io.err << SummaryText(summary, facts) << std::flush;
+      return;
+    }
+    std::string text;
+    for (const auto& [name, what] : summary)
+      StrAppend(&text, text.empty() ? "" : " | ", name, ": ", what);
+    EPP_LOG_EXEMPT(kInfo, "main", "startup", {{"summary", text}});
+    EPP_LOG_EXEMPT(kInfo, "main", "ready",
+                   {{"took_ms", facts.took_ns / 1'000'000},
+                    {"grpc", facts.grpc},
+                    {"health", facts.health},
+                    {"metrics", facts.metrics},
+                    {"admin", facts.admin}});
+  }
+
+  static std::string StatusLine(const admin::Status& status) {
+    return StrCat(status.ready ? "" : "not ready, ", "generation ", status.generation, ", ",
+                  status.pool.fresh, " of ", status.pool.total(), " endpoints fresh");
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Command> MakeServe() { return std::make_unique<Serve>(); }
+
+}  // namespace epp::cli
