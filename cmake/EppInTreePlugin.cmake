@@ -1,3 +1,6 @@
+# The shipped plugins, without their tests.
+add_custom_target(epp_plugins)
+
 # epp_in_tree_plugin(<name> [SOURCES <file>...] [TESTS <file>...] [LINK <target>...])
 #
 # epp_add_plugin plus what our own plugins share: warnings, the install rule, and a test executable
@@ -12,6 +15,7 @@ function(epp_in_tree_plugin name)
     set(arg_TESTS plugin_test.cc)
   endif()
   epp_add_plugin(${name} SOURCES ${arg_SOURCES} LINK ${arg_LINK} epp_warnings)
+  add_dependencies(epp_plugins ${name})
   install(TARGETS ${name} LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}/epp/plugins" COMPONENT epp)
   install(FILES plugin.toml DESTINATION "${CMAKE_INSTALL_LIBDIR}/epp/plugins" RENAME ${name}.toml
     COMPONENT epp)

@@ -1,5 +1,8 @@
 include(GoogleTest)
 
+# Every GoogleTest executable; what needs no benchmark and no fuzzer.
+add_custom_target(epp_tests)
+
 # epp_add_test(<name> SOURCES <file>... [LINK <target>...] [LABELS <label>...] [ENV <VAR=value>...])
 #
 # A GoogleTest executable whose cases become CTest tests named "<name>.<Suite>.<Case>".
@@ -21,6 +24,7 @@ function(epp_add_test name)
   endif()
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE ${arg_LINK} epp_warnings GTest::gmock GTest::gtest GTest::gtest_main)
+  add_dependencies(epp_tests ${name})
   # LTO buys a test nothing and costs a link of minutes.
   set_target_properties(${name} PROPERTIES INTERPROCEDURAL_OPTIMIZATION OFF)
   gtest_discover_tests(${name} TEST_PREFIX "${name}." DISCOVERY_MODE PRE_TEST

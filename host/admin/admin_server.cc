@@ -115,15 +115,13 @@ class Routes {
   http::Response Decision(const http::Request& request) const {
     const std::string_view id = request.Param("id");
     const uint64_t number = ParseDecisionId(id);
-    http::Response response = Problem(404, "EPP-ADM-NO-DECISION",
-                                      StrCat("no record of \"", id, "\"", OldestHint()));
+    http::Response response =
+        Problem(404, "EPP-ADM-NO-DECISION", StrCat("no record of \"", id, "\"", OldestHint()));
     s_.decisions->Visit([&](const telemetry::DecisionRecord& record) {
-      const bool hit =
-          number != 0 ? record.number == number : record.request_id.view() == id;
+      const bool hit = number != 0 ? record.number == number : record.request_id.view() == id;
       if (!hit) return true;
-      response = WantsText(request)
-                     ? Text(DecisionText(record, *s_.names, Options(request)))
-                     : Json(DecisionJson(record, *s_.names));
+      response = WantsText(request) ? Text(DecisionText(record, *s_.names, Options(request)))
+                                    : Json(DecisionJson(record, *s_.names));
       return false;
     });
     return response;
@@ -184,9 +182,7 @@ absl::StatusOr<std::unique_ptr<http::Server>> StartAdminServer(const AdminOption
     router.Handle("GET", pattern,
                   [routes, answer](http::Request request, http::Responder responder) {
                     http::Response response = answer(*routes, request);
-                    routes->sources()
-                        .metrics->admin_requests.With({StrCat(response.status)})
-                        .Add();
+                    routes->sources().metrics->admin_requests.With({StrCat(response.status)}).Add();
                     responder.Send(std::move(response));
                   });
   };
@@ -209,6 +205,20 @@ absl::StatusOr<std::unique_ptr<http::Server>> StartAdminServer(const AdminOption
   get("/admin/plugins/{instance}/state",
       [](const Routes& r, const auto& request) { return r.PluginState(request); });
   get("/admin/warnings", [](const Routes& r, const auto&) { return r.Log(); });
+
+  router.Handle(
+      "POST", "/admin/reload", [routes](http::Request request, http::Responder responder) {
+        const bool text = WantsText(request);
+        EPP_LOG_EXEMPT(kInfo, "admin", "reload asked for",
+                       {{"uid", request.peer.uid}, {"pid", request.peer.pid}});
+        // The answer comes when it is known; std::function wants something copyable.
+        auto held = std::make_shared<http::Responder>(std::move(responder));
+        routes->sources().backend->Reload("admin", [held, text](const ReloadAnswer& answer) {
+          http::Response response = text ? Text(answer.text) : Json(answer.json);
+          response.status = answer.refused ? 409 : 200;
+          held->Send(std::move(response));
+        });
+      });
 
   http::ServerOptions server;
   server.thread_name = "epp-admin";

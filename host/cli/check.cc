@@ -133,9 +133,9 @@ class Check final : public Command {
     const auto begin = std::chrono::steady_clock::now();
     if (last < kLibraries) {
       const loader::Catalog catalog = serve::OpenCatalog(settings);
-      config_ = config::Resolve(std::move(text), catalog,
-                                {.allow_experimental = settings.allow_experimental}, found);
-      if (found.ok()) Describe(config_);
+      const config::ResolvedConfig config = config::Resolve(
+          std::move(text), catalog, {.allow_experimental = settings.allow_experimental}, found);
+      if (found.ok()) Describe(config);
       return;
     }
     platform_ = std::make_unique<serve::Platform>(settings, 1, false);
@@ -163,13 +163,13 @@ class Check final : public Command {
 
   // A library that nobody names is no error here; it is a line of epp plugins.
   void NoteRefused(config::Diagnostics& found) {
-    refused_ = platform_->catalog().refused().size();
+    refused_ = platform_->catalog()->refused().size();
     const bool unknown_type =
         std::any_of(found.all().begin(), found.all().end(),
                     [](const auto& d) { return d.code == "EPP-CFG-UNKNOWN-TYPE"; });
     if (!unknown_type) return;
     // The missing type may be in one of them.
-    for (const loader::RefusedLibrary& library : platform_->catalog().refused()) {
+    for (const loader::RefusedLibrary& library : platform_->catalog()->refused()) {
       found.Warning({}, "EPP-LOAD-REFUSED", StrCat(library.path, ": ", View(library.why)));
     }
   }
@@ -201,7 +201,7 @@ class Check final : public Command {
   std::string Remark(Stage stage) const {
     if (stage == kWiring) return wiring_;
     if (stage == kLibraries && platform_) {
-      std::string text = StrCat(platform_->catalog().libraries().size(), " libraries, ABI ",
+      std::string text = StrCat(platform_->catalog()->libraries().size(), " libraries, ABI ",
                                 EPP_ABI_MAJOR, ".", EPP_ABI_MINOR, ", ", took_ms_, " ms");
       if (refused_ > 0) StrAppend(&text, "; ", refused_, " refused (epp plugins)");
       return text;
@@ -278,7 +278,6 @@ class Check final : public Command {
   bool deny_warnings_ = false;
   bool print_ = false;
 
-  config::ResolvedConfig config_;
   std::unique_ptr<serve::Platform> platform_;
   std::unique_ptr<runtime::Generation> generation_;  // before the platform that it runs in
   int64_t took_ms_ = 0;

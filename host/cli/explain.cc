@@ -43,6 +43,7 @@ class Explain final : public ClientCommand {
     if (int{!id_.empty()} + int{listed} + int{follow_} != 1) {
       return Fail(io, kUsage, "EPP-CLI-USAGE", "want one of: an ID, --last, --follow");
     }
+    last_ = std::max(last_, 1);  // a bare --last leaves 0
     if (!id_.empty()) return One(io);
     return follow_ ? Follow(io) : Last(io);
   }

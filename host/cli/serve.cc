@@ -7,6 +7,7 @@
 #include "host/cli/load.h"
 #include "host/cli/notify.h"
 #include "host/cli/summary.h"
+#include "host/extproc/library_logs.h"
 #include "host/serve/app.h"
 #include "host/telemetry/log.h"
 
@@ -29,6 +30,14 @@ void BlockSignals() {
   sigemptyset(&signals);
   for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&signals, signal);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+}
+
+void LogLibraryMessage(extproc::LibraryLogLevel level, std::string_view text) {
+  if (level == extproc::LibraryLogLevel::kError) {
+    EPP_LOG(kWarn, "grpc", "library message", {{"text", text}});
+  } else {
+    EPP_LOG(kDebug, "grpc", "library message", {{"text", text}});
+  }
 }
 
 // Start-up failures that a restart would only repeat.
@@ -76,6 +85,7 @@ class Serve final : public Command {
   int Start(const ServeCommandLine& line, config::Diagnostics& diagnostics, Io& io) {
     BlockSignals();
     const log::Session session(LogOptions(line.settings.settings(), io.err_colour));
+    extproc::RouteLibraryLogs(&LogLibraryMessage);
     for (const std::string& warning : line.flags.warnings) {
       EPP_LOG_EXEMPT(kWarn, "main", "command line", {{"warning", warning}});
     }

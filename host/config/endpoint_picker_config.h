@@ -81,6 +81,9 @@ struct ResolvedConfig {
   std::string text;
 };
 
+// The digest of the configuration that `text` stands for.
+std::string Digest(const SourceText& text);
+
 struct ResolveOptions {
   bool allow_experimental = false;
 };

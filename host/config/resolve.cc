@@ -484,10 +484,21 @@ class Resolver {
 
 }  // namespace
 
+namespace {
+
+bool IsEmpty(const SourceText& text) {
+  return text.text.find_first_not_of(" \t\r\n") == std::string::npos;
+}
+
+}  // namespace
+
+std::string Digest(const SourceText& text) {
+  return HexSha256(IsEmpty(text) ? std::string_view(kDefaultConfig) : text.text);
+}
+
 ResolvedConfig Resolve(std::shared_ptr<const SourceText> text, const loader::Catalog& catalog,
                        const ResolveOptions& options, Diagnostics& out) {
-  const bool empty = text->text.find_first_not_of(" \t\r\n") == std::string::npos;
-  if (empty) {
+  if (IsEmpty(*text)) {
     text = std::make_shared<const SourceText>(
         SourceText{"(built-in default configuration)", kDefaultConfig});
   }

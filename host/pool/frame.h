@@ -55,6 +55,8 @@ class Frame {
   // Monotonic time of each endpoint's last good scrape; 0 when never.
   std::span<const uint64_t> sampled_ns() const { return sampled_ns_; }
   std::span<const EndpointState> states() const { return states_; }
+  // How many of them are kUnreachable.
+  size_t unreachable() const { return unreachable_; }
   // The column of a registered attribute; null values when nobody ever wrote it.
   const epp_column& column(AttributeId id) const;
   // Row of an endpoint by id, or size().
@@ -78,6 +80,7 @@ class Frame {
   std::shared_ptr<const Members> members_;
   std::vector<uint64_t> sampled_ns_;
   std::vector<EndpointState> states_;
+  size_t unreachable_ = 0;
   std::vector<epp_column> columns_;  // by AttributeId; views into the block below
   std::unique_ptr<std::byte[]> block_;
 };

@@ -333,6 +333,7 @@ std::shared_ptr<const Frame> Pool::State::BuildFrame() {
     EndpointState state = EndpointState::kFresh;
     if (record.unreachable) {
       state = EndpointState::kUnreachable;
+      ++next->unreachable_;
     } else if (record.sampled_ns == 0) {
       state = EndpointState::kUnknown;
     } else if (now - record.sampled_ns > options.stale_after_ns) {

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
 #include <vector>
 
 #include "absl/strings/str_format.h"
 #include "host/base/str_cat.h"
 #include "host/base/utf8.h"
+#include "host/request/reachable.h"
 #include "host/request/splice.h"
 #include "host/request/subset.h"
 
@@ -17,6 +19,10 @@ using scheduling::Error;
 using scheduling::ErrorCode;
 
 constexpr std::string_view kDestination = "x-gateway-destination-endpoint";
+
+// A client's text as a label of metrics. Labels are kept, so a long one must not be.
+constexpr size_t kMaxLabelBytes = 256;
+std::string_view Label(std::string_view text) { return utf8::Truncate(text, kMaxLabelBytes); }
 
 std::string_view View(epp_str s) { return s.size ? std::string_view(s.data, s.size) : ""; }
 epp_str Str(std::string_view s) { return {s.data(), s.size()}; }
@@ -101,8 +107,14 @@ void RemoveHeader(void* ctx, epp_str name) EPP_NOEXCEPT {
   state.headers.Remove(View(name));
   ShowHeaders(state);
 }
-void NoNumber(void*, epp_str, epp_str, double) EPP_NOEXCEPT {}
-void NoText(void*, epp_str, epp_str, epp_str) EPP_NOEXCEPT {}
+void SetNumber(void* ctx, epp_str space, epp_str key, double value) EPP_NOEXCEPT {
+  static_cast<RequestState*>(ctx)->hook_metadata.push_back(
+      {std::string(View(space)), std::string(View(key)), value});
+}
+void SetText(void* ctx, epp_str space, epp_str key, epp_str value) EPP_NOEXCEPT {
+  static_cast<RequestState*>(ctx)->hook_metadata.push_back(
+      {std::string(View(space)), std::string(View(key)), std::string(View(value))});
+}
 
 class Directing {
  public:
@@ -162,6 +174,11 @@ class Directing {
     serving().observer->Called(state_.worker.worker, plugin, scheduling::Point::kParseRequest,
                                took);
     if (status != EPP_OK) {
+      // Anything else is the client's fault. The text may quote the body, so it is not logged.
+      if (status == EPP_INTERNAL) {
+        serving().observer->Failed(state_.worker.worker, plugin, scheduling::Point::kParseRequest,
+                                   status, "the request could not be parsed");
+      }
       return Error{scheduling::FromStatus(status),
                    std::string(err.message, strnlen(err.message, sizeof(err.message))),
                    {}};
@@ -206,14 +223,16 @@ class Directing {
     if (subset.given) {
       state_.context.record->subset = static_cast<int16_t>(std::min(subset.hinted, 0x7fffu));
     }
-    const uint32_t count = static_cast<uint32_t>(subset.given ? subset.rows.size() : frame->size());
-    if (count == 0) {
+    if ((subset.given ? subset.rows.size() : frame->size()) == 0) {
       return Error{ErrorCode::kServiceUnavailable,
                    "failed to find endpoint candidates for serving the request",
                    scheduling::kRejectedNoEndpoints};
     }
-    const bool whole = !subset.given || count == frame->size();
-    scheduling::SetCandidates(state_.context, frame, whole ? nullptr : subset.rows.data(), count);
+    std::span<const uint32_t> rows = subset.given ? Reachable(*frame, subset.rows, state_.arena)
+                                                  : Reachable(*frame, state_.arena);
+    if (rows.size() == frame->size()) rows = {};
+    scheduling::SetCandidates(state_.context, frame, rows.empty() ? nullptr : rows.data(),
+                              static_cast<uint32_t>(rows.empty() ? frame->size() : rows.size()));
     return std::nullopt;
   }
 
@@ -224,7 +243,7 @@ class Directing {
     metrics.scheduler_seconds.Observe(static_cast<double>(services().clock->mono_ns() - begin) *
                                       1e-9);
     if (error) {
-      metrics.SchedulerAttempt(false, state_.target_model, "", "", "");
+      metrics.SchedulerAttempt(false, Label(state_.target_model), "", "", "");
       return error;
     }
     const epp_scheduling& scheduling = state_.context.scheduling;
@@ -234,7 +253,7 @@ class Directing {
     const size_t slash = full.find('/');
     char port[8];
     std::snprintf(port, sizeof(port), "%u", state_.target->port);
-    metrics.SchedulerAttempt(true, state_.target_model, full.substr(slash + 1),
+    metrics.SchedulerAttempt(true, Label(state_.target_model), full.substr(slash + 1),
                              full.substr(0, slash), port);
     return std::nullopt;
   }
@@ -273,8 +292,8 @@ class Directing {
 
   std::optional<Error> PreRequest() {
     state_.hooks_ran = true;
-    const epp_editor editor{sizeof(epp_editor), 0,         &state_, &SetHeader,
-                            &RemoveHeader,      &NoNumber, &NoText};
+    const epp_editor editor{sizeof(epp_editor), 0,          &state_, &SetHeader,
+                            &RemoveHeader,      &SetNumber, &SetText};
     std::vector<std::pair<epp_status, std::string>> failures;
     for (const scheduling::Step<epp_pre_request>& step : serving().wiring.pre_request) {
       const scheduling::BoundPlugin& plugin = *step.plugin;
@@ -328,7 +347,7 @@ class Directing {
     if (forwarded_bytes > 0) {
       verdict.headers.set.push_back({"Content-Length", StrCat(forwarded_bytes)});
     }
-    state_.headers.AppendChanges(services().options.echo_headers, true, &verdict.headers);
+    state_.headers.AppendChanges(services().options.echo_headers, &verdict.headers);
     if (services().options.strip_system_headers) {
       for (const epp_header& header : state_.headers.view()) {
         const std::string_view name = View(header.name);
@@ -337,6 +356,8 @@ class Directing {
         }
       }
     }
+    // Behind what hooks set: of two values for one key the last one counts.
+    verdict.metadata = std::move(state_.hook_metadata);
     verdict.metadata.push_back({"envoy.lb", std::string(kDestination), std::move(destination)});
     if (services().options.emit_endpoint_scores) AddScores(verdict);
 
@@ -388,8 +409,8 @@ class Directing {
   void Finish() {
     telemetry::EppMetrics& metrics = *services().metrics;
     telemetry::DecisionRecord& record = *state_.context.record;
-    state_.series = &metrics.Request(state_.model, state_.target_model, View(request_.fairness_id),
-                                     request_.priority);
+    state_.series = &metrics.Request(Label(state_.model), Label(state_.target_model),
+                                     View(request_.fairness_id), request_.priority);
     const uint64_t now = services().clock->mono_ns();
     record.total_ns = static_cast<uint32_t>(std::min<uint64_t>(now - start_ns_, UINT32_MAX));
     const auto seconds = [](uint32_t ns) { return ns * 1e-9; };
@@ -459,7 +480,7 @@ void Receive(RequestState& state, std::span<const Header> headers) {
   request.number = state.worker.random.Next();
   request.request_id = Str(state.headers.Find("x-request-id").value_or(""));
   request.path = Str(state.path);
-  request.fairness_id = Str(fairness);
+  request.fairness_id = Str(Label(fairness));
   request.objective =
       Str(state.headers.Find("x-llm-d-inference-objective", "x-gateway-inference-objective")
               .value_or(""));
@@ -489,7 +510,7 @@ RequestVerdict DirectBodyless(RequestState& state, const Metadata& metadata) {
   RequestVerdict verdict;
   verdict.kind = RequestVerdict::Kind::kForward;
   verdict.headers.set.push_back({std::string(kDestination), destination});
-  state.headers.AppendChanges(false, true, &verdict.headers);
+  state.headers.AppendChanges(false, &verdict.headers);
   verdict.metadata.push_back({"envoy.lb", std::string(kDestination), destination});
   verdict.wants_response_body = false;
   state.forwarded = true;
@@ -497,6 +518,12 @@ RequestVerdict DirectBodyless(RequestState& state, const Metadata& metadata) {
 }
 
 RequestVerdict Direct(RequestState& state, Body body, const Metadata& metadata) {
+  if (body.data == nullptr) {
+    // Parsers are promised padding behind every body.
+    const std::span<char> padding = state.arena.AllocArray<char>(Body::kPadding);
+    std::fill(padding.begin(), padding.end(), '\0');
+    body = {padding.data(), 0};
+  }
   return Directing(state, body, metadata).Run();
 }
 

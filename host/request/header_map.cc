@@ -51,6 +51,10 @@ std::string_view LowerCopy(std::string_view text, Arena& arena) {
 
 epp_str Str(std::string_view s) { return {s.data(), s.size()}; }
 
+bool FitsOneLine(std::string_view text) {
+  return text.find_first_of(std::string_view("\0\r\n", 3)) == std::string_view::npos;
+}
+
 }  // namespace
 
 bool IsSystemOwned(std::string_view name) {
@@ -112,7 +116,6 @@ void HeaderMap::Set(std::string_view name, std::string_view value) {
   }
   changed_.resize(entries_.size(), false);
   changed_[i] = true;
-  std::erase(gone_, lower);
 }
 
 void HeaderMap::Remove(std::string_view name) {
@@ -127,16 +130,17 @@ void HeaderMap::Remove(std::string_view name) {
   if (i < changed_.size()) changed_.erase(changed_.begin() + static_cast<ptrdiff_t>(i));
 }
 
-void HeaderMap::AppendChanges(bool echo_all, bool hop_by_hop, HeaderMutation* out) const {
+void HeaderMap::AppendChanges(bool echo_all, HeaderMutation* out) const {
   for (size_t i = 0; i < entries_.size(); ++i) {
     const bool changed = i < changed_.size() && changed_[i];
     if (!changed && !echo_all) continue;
     const std::string_view name = View(entries_[i].name);
-    if (IsSystemOwned(name) || (!hop_by_hop && IsHopByHop(name))) continue;
+    if (IsSystemOwned(name) || IsHopByHop(name)) continue;
+    if (name.empty() || !FitsOneLine(name) || !FitsOneLine(View(entries_[i].value))) continue;
     out->set.push_back({std::string(name), std::string(View(entries_[i].value))});
   }
   for (const std::string_view name : gone_) {
-    if (!IsSystemOwned(name)) out->remove.emplace_back(name);
+    if (!IsSystemOwned(name) && IndexOf(name) == entries_.size()) out->remove.emplace_back(name);
   }
 }
 

@@ -40,9 +40,9 @@ class HeaderMap {
   void Remove(std::string_view name);
 
   // What the proxy has to be told: entries that are new or have another value, and received entries
-  // that are gone. With echo_all every entry counts as new. System-owned names are left out, and in
-  // a response (`hop_by_hop` false) hop-by-hop ones.
-  void AppendChanges(bool echo_all, bool hop_by_hop, HeaderMutation* out) const;
+  // that are gone. With echo_all every entry counts as new. System-owned and hop-by-hop names are
+  // left out, and texts that no header can carry: a proxy refuses the whole mutation for one.
+  void AppendChanges(bool echo_all, HeaderMutation* out) const;
 
  private:
   size_t IndexOf(std::string_view name) const;
@@ -50,7 +50,7 @@ class HeaderMap {
   Arena* arena_;
   std::vector<epp_header> entries_;
   std::vector<bool> changed_;           // by entry; shorter than entries_ means unchanged
-  std::vector<std::string_view> gone_;  // received names that a plugin removed
+  std::vector<std::string_view> gone_;  // received names that were ever removed; may be back
   size_t received_ = 0;                 // entries_[0 .. received_) came from the proxy
 };
 

@@ -14,9 +14,12 @@ class HttpExchange final : public Exchange {
     ++worker.active;
   }
   ~HttpExchange() override {
-    // An idle worker must not pin a frame: endpoints that left live as long as one has them.
+    // An idle worker must not pin what has been replaced: endpoints that left live as long as a
+    // frame has them, instances as long as their generation.
     WorkerState& worker = state_.worker;
-    if (--worker.active == 0) worker.frames.Release();
+    if (--worker.active > 0) return;
+    worker.frames.Release();
+    worker.serving.Release();
   }
 
   RequestVerdict OnRequestHeaders(std::span<const Header> headers, const Metadata& metadata,

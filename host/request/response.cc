@@ -197,10 +197,11 @@ ResponseHeadersVerdict ReceiveResponseHeaders(RequestState& state, std::span<con
   ResponseHeadersVerdict verdict;
   // A marker that conformance tests look for.
   verdict.headers.set.push_back({"x-went-into-resp-headers", "true"});
-  state.response_headers.AppendChanges(state.services.options.echo_headers, false,
-                                       &verdict.headers);
+  state.response_headers.AppendChanges(state.services.options.echo_headers, &verdict.headers);
   verdict.metadata = std::move(edits.metadata);
-  verdict.stream_body = state.streaming() || !state.want_response_body;
+  // What no parser reads as a whole need not be collected.
+  verdict.stream_body = state.streaming() || !state.want_response_body ||
+                        (state.parsed.flags & EPP_PARSED_SKIP_RESPONSE);
   if (end_of_stream) {
     for (MetadataEntry& entry : ReceiveResponseBody(state, "", true).metadata) {
       verdict.metadata.push_back(std::move(entry));
@@ -225,7 +226,10 @@ ResponseBodyVerdict ReceiveResponseBody(RequestState& state, std::string_view ch
     state.series->itl.Observe(Seconds(state.last_chunk_ns, now));
   }
   if (!chunk.empty()) state.last_chunk_ns = now;
-  if (end_of_stream) state.ended = true;
+  if (end_of_stream) {
+    state.ended = true;
+    state.ended_ns = now;
+  }
 
   if (state.want_response_body && hooks) {
     if (!chunk.empty()) ParseChunk(state, chunk, end_of_stream);
@@ -263,9 +267,11 @@ void Complete(RequestState& state, StreamEnd how) {
     TellBody(state, event, nullptr);
   }
   if (!state.forwarded || state.series == nullptr) return;
-  if (natural) Account(state, now);
+  // A proxy may keep the stream open for longer than the response.
+  const uint64_t end = state.ended_ns ? state.ended_ns : now;
+  if (natural) Account(state, end);
   if (!state.model.empty()) state.series->running.Add(-1);
-  AmendRecord(state, natural ? telemetry::Outcome::kOk : telemetry::Outcome::kAborted, now);
+  AmendRecord(state, natural ? telemetry::Outcome::kOk : telemetry::Outcome::kAborted, end);
 }
 
 }  // namespace epp::request

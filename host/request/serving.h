@@ -61,6 +61,11 @@ class ServingReader {
     }
     return current_;
   }
+  // Lets go until the next Get.
+  void Release() {
+    current_.reset();
+    version_ = ~uint64_t{0};
+  }
 
  private:
   const ServingSlot* slot_;

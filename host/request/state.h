@@ -10,6 +10,7 @@
 
 #include "epp/abi.h"
 #include "host/base/arena.h"
+#include "host/request/exchange.h"
 #include "host/request/header_map.h"
 #include "host/request/services.h"
 #include "host/scheduling/cycle.h"
@@ -53,6 +54,8 @@ struct RequestState {
   telemetry::DecisionTicket ticket;
   int64_t predicted_cached_tokens = -1;
 
+  std::vector<MetadataEntry> hook_metadata;  // of pre-request hooks
+
   // Response phase.
   HeaderMap response_headers;
   bool want_response_body = false;
@@ -63,6 +66,7 @@ struct RequestState {
   int http_status = 0;
   uint64_t first_byte_ns = 0;
   uint64_t last_chunk_ns = 0;
+  uint64_t ended_ns = 0;
   uint64_t response_bytes = 0;
   uint64_t events = 0;
   epp_usage usage{sizeof(epp_usage), 0, -1, -1, -1, -1};

@@ -61,9 +61,10 @@ std::string Text(epp_status status, const epp_error& err) {
 class Generation::Builder {
  public:
   Builder(uint64_t number, config::ResolvedConfig config, const Environment& environment,
-          config::Diagnostics& out)
-      : environment_(environment), out_(out), generation_(new Generation) {
+          const Generation* former, config::Diagnostics& out)
+      : environment_(environment), former_(former), out_(out), generation_(new Generation) {
     generation_->pool_ = environment.pool;
+    generation_->catalog_ = environment.catalog;
     generation_->config_ = std::move(config);
     generation_->serving_.number = number;
   }
@@ -100,18 +101,16 @@ class Generation::Builder {
 
   void Create(size_t index) {
     const config::PluginSpec& spec = specs()[index];
-    const bool own = spec.type->library == nullptr ||
-                     (!environment_.own_plugins_dir.empty() &&
-                      spec.type->library->info().path.starts_with(environment_.own_plugins_dir));
     BoundPlugin& bound = wiring().plugins.emplace_back();
     bound.index = static_cast<uint32_t>(index);
-    const uint32_t copies = spec.type->type->flags & EPP_TYPE_SERIAL ? environment_.workers : 1;
-    for (uint32_t c = 0; c < copies; ++c) {
-      std::unique_ptr<loader::InstanceHost> host =
-          environment_.host->ForInstance(std::string(spec.type->name()), spec.name, own);
-      absl::StatusOr<std::shared_ptr<loader::Instance>> made =
-          loader::Instance::Create(*spec.type, spec.name, host->table(), spec.params->view());
-      host->EndCreate();
+    std::shared_ptr<HeldInstance> held = Former(spec);
+    if (held) {
+      ++generation_->kept_instances_;
+    } else {
+      const bool own = spec.type->library == nullptr ||
+                       (!environment_.own_plugins_dir.empty() &&
+                        spec.type->library->info().path.starts_with(environment_.own_plugins_dir));
+      auto made = HeldInstance::Create(spec, environment_.host, environment_.workers, own);
       if (!made.ok()) {
         out_.Error(spec.mark, "EPP-CFG-CREATE",
                    StrCat("plugin ", Quoted(spec.name, spec.type->name()), ": ",
@@ -120,23 +119,29 @@ class Generation::Builder {
         declarations_.emplace_back();
         return;
       }
-      for (const char* id :
-           std::span(spec.type->type->interfaces, spec.type->type->interface_count)) {
-        if ((*made)->Get<void>(id) != nullptr) continue;
-        out_.Error(spec.mark, "EPP-CFG-CREATE",
-                   StrCat("plugin ", Quoted(spec.name, spec.type->name()), ": declares ", id,
-                          ", but does not offer it"));
-      }
-      generation_->hosts_.push_back(std::move(host));
-      if (c == 0) {
-        bound.instance = *made;
-        generation_->instances_.push_back(*made);
-      } else {
-        generation_->extra_.push_back(*made);
-      }
-      if (copies > 1) bound.per_worker.push_back(*made);
+      held = *std::move(made);
     }
+    bound.instance = held->instance();
+    const epp_plugin_type& type = *spec.type->type;
+    for (const char* id : std::span(type.interfaces, type.interface_count)) {
+      if (bound.instance->Get<void>(id) != nullptr) continue;
+      out_.Error(spec.mark, "EPP-CFG-CREATE",
+                 StrCat("plugin ", Quoted(spec.name, spec.type->name()), ": declares ", id,
+                        ", but does not offer it"));
+    }
+    if (held->all().size() > 1) bound.per_worker = held->all();
+    generation_->instances_.push_back(held->instance());
+    generation_->held_.push_back(std::move(held));
     declarations_.push_back(DeclarationsOf(*bound.instance, spec.params->view()));
+  }
+
+  // The former generation's instance for this spec, or null.
+  std::shared_ptr<HeldInstance> Former(const config::PluginSpec& spec) const {
+    if (former_ == nullptr) return nullptr;
+    for (const auto& held : former_->held_) {
+      if (held->Serves(spec)) return held;
+    }
+    return nullptr;
   }
 
   // Creates the default producers of required attributes that nothing produces, until none is
@@ -459,6 +464,7 @@ class Generation::Builder {
   }
 
   const Environment& environment_;
+  const Generation* const former_;
   config::Diagnostics& out_;
   std::unique_ptr<Generation> generation_;
   std::deque<Declarations> declarations_;      // by position in specs(); addresses are stable
@@ -467,8 +473,8 @@ class Generation::Builder {
 
 std::unique_ptr<Generation> Generation::Build(uint64_t number, config::ResolvedConfig config,
                                               const Environment& environment,
-                                              config::Diagnostics& out) {
-  return Builder(number, std::move(config), environment, out).Build();
+                                              const Generation* former, config::Diagnostics& out) {
+  return Builder(number, std::move(config), environment, former, out).Build();
 }
 
 }  // namespace epp::runtime

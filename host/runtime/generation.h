@@ -14,13 +14,14 @@
 #include "host/loader/host_services.h"
 #include "host/pool/pool.h"
 #include "host/request/serving.h"
+#include "host/runtime/held_instance.h"
 #include "host/runtime/plugin_observer.h"
 
 namespace epp::runtime {
 
 // What generations share. Outlives them.
 struct Environment {
-  const loader::Catalog* catalog = nullptr;
+  std::shared_ptr<const loader::Catalog> catalog;
   loader::HostServices* host = nullptr;
   pool::Pool* pool = nullptr;
   telemetry::EppMetrics* metrics = nullptr;
@@ -46,9 +47,10 @@ struct DataSource {
 class Generation {
  public:
   // Creates the instances of a resolved config, adds the producers that they need, binds columns
-  // and orders producers. All errors go to `out`; null when there is any.
+  // and orders producers. Instances of `former` (may be null) that the config asks for unchanged
+  // are taken over as they are. All errors go to `out`; null when there is any.
   static std::unique_ptr<Generation> Build(uint64_t number, config::ResolvedConfig config,
-                                           const Environment& environment,
+                                           const Environment& environment, const Generation* former,
                                            config::Diagnostics& out);
   ~Generation();
   Generation(const Generation&) = delete;
@@ -59,6 +61,8 @@ class Generation {
   const std::vector<DataSource>& sources() const { return sources_; }
   // Instances by order of creation, injected ones included.
   const std::vector<std::shared_ptr<loader::Instance>>& instances() const { return instances_; }
+  // How many of them came from the former generation.
+  size_t kept_instances() const { return kept_instances_; }
   std::shared_ptr<loader::Instance> discovery() const { return discovery_; }
   // The attribute key of one of the wiring's frame columns.
   std::string ColumnKey(uint32_t frame_column) const;
@@ -71,12 +75,11 @@ class Generation {
   Generation() = default;
 
   pool::Pool* pool_ = nullptr;
+  std::shared_ptr<const loader::Catalog> catalog_;  // the config's types point into it
   config::ResolvedConfig config_;
-  // Destroyed last to first; an instance's host goes after it.
-  std::vector<std::unique_ptr<loader::InstanceHost>> hosts_;
+  std::vector<std::shared_ptr<HeldInstance>> held_;  // destroyed last to first
   std::vector<std::shared_ptr<loader::Instance>> instances_;
-  std::vector<std::shared_ptr<loader::Instance>> extra_;  // further ones of serial types
-  std::vector<std::shared_ptr<pool::PoolListener>> listeners_;
+  size_t kept_instances_ = 0;
   std::vector<DataSource> sources_;
   std::shared_ptr<loader::Instance> discovery_;
   request::Serving serving_;

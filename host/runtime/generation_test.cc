@@ -37,16 +37,16 @@ struct Rig {
   std::unique_ptr<Generation> Build(const std::string& text) {
     out = {};
     config::ResolvedConfig resolved =
-        config::Resolve(config::test::Text(text), catalog, {.allow_experimental = true}, out);
+        config::Resolve(config::test::Text(text), *catalog, {.allow_experimental = true}, out);
     if (!out.ok()) return nullptr;
     return Generation::Build(++number, std::move(resolved),
-                             {.catalog = &catalog,
+                             {.catalog = catalog,
                               .host = &host,
                               .pool = &pool,
                               .metrics = &metrics,
                               .workers = workers,
                               .own_plugins_dir = "/none"},
-                             out);
+                             nullptr, out);
   }
   // The one error.
   config::Diagnostic ErrorOf(const std::string& text) {
@@ -58,7 +58,8 @@ struct Rig {
     return {};
   }
 
-  loader::Catalog catalog = config::test::RealNames();
+  std::shared_ptr<loader::Catalog> catalog =
+      std::make_shared<loader::Catalog>(config::test::RealNames());
   std::shared_ptr<Interner> interner = std::make_shared<Interner>();
   NoLog log;
   NoMetrics plugin_metrics;
@@ -222,7 +223,7 @@ struct GenerationTest : testing::Test {
   static void Add(Rig& to) {
     AddTypes<MakesA, MakesB, MakesAAsText, ReadsA, ReadsByPlugin, Hen, Egg, Ouroboros, Typed,
              Broken, Labels, WrongLabel, WrongAge, OpaqueScraper, ScrapingProducer, FailingSource,
-             Traced, Serial>(to.catalog);
+             Traced, Serial>(*to.catalog);
   }
   Rig rig;
 };
@@ -418,7 +419,7 @@ TEST_F(GenerationTest, AnInterfaceThatIsDeclaredMustBeOffered) {
     type.get_interface = [](void*, const char*) noexcept -> const void* { return nullptr; };
     return type;
   }();
-  rig.catalog.AddBuiltin(&kLiar);
+  rig.catalog->AddBuiltin(&kLiar);
   EXPECT_THAT(rig.ErrorOf("plugins: [{type: liar}]").message,
               HasSubstr("declares epp.filter/1, but does not offer it"));
 }

@@ -48,6 +48,12 @@ epp_error EmptyError() {
   return err;
 }
 
+// Before every call: a plugin that fails without a text must not show another's.
+void Clear(epp_error& err) {
+  err.code = EPP_OK;
+  err.message[0] = '\0';
+}
+
 std::string_view Message(const epp_error& err) {
   return {err.message, strnlen(err.message, sizeof(err.message))};
 }
@@ -214,6 +220,7 @@ std::optional<Error> RunProfile(RequestContext& context, size_t index) {
     if (list->size() == 0) break;
     const epp_call call = context.CallFor(*step.plugin, watch.now());
     uint64_t* keep = Zeroed(list->size(), arena);
+    Clear(err);
     const epp_status status = step.table->filter(step.plugin->self(context.worker), &call,
                                                  list->View(*step.plugin, arena), keep, &err);
     CandidateList* kept = list;
@@ -243,6 +250,7 @@ std::optional<Error> RunProfile(RequestContext& context, size_t index) {
     double* out = scores + s * n;
     std::memset(out, 0, n * sizeof(double));
     const epp_call call = context.CallFor(*step.plugin, watch.now());
+    Clear(err);
     const epp_status status = step.table->score(step.plugin->self(context.worker), &call,
                                                 list->View(*step.plugin, arena), out, &err);
     if (status == EPP_OK) {
@@ -264,6 +272,7 @@ std::optional<Error> RunProfile(RequestContext& context, size_t index) {
   uint32_t* picks = arena.AllocArray<uint32_t>(n).data();
   std::fill(picks, picks + n, n);  // what the picker counts but does not write is outside
   uint32_t pick_count = 0;
+  Clear(err);
   const epp_status status =
       profile.picker.table->pick(picker.self(context.worker), &call, list->View(picker, arena),
                                  totals, picks, &pick_count, &err);
@@ -415,6 +424,7 @@ void Produce(RequestContext& context) {
     }
     Outputs out = MakeOutputs(plugin, wiring, n, arena);
     const epp_call call = context.CallFor(plugin, watch.now());
+    Clear(err);
     const epp_status status =
         step.table->produce(plugin.self(context.worker), &call,
                             context.candidates->View(plugin, arena), &out.abi, &err);
@@ -458,6 +468,7 @@ std::optional<Error> Schedule(RequestContext& context) {
     std::fill(decisions, decisions + profiles, EPP_DECIDE_NOTHING);
     watch.Restart();
     const epp_call call = context.CallFor(handler, watch.now());
+    Clear(err);
     const epp_status status = wiring.handler.table->choose(
         handler.self(context.worker), &call, &context.scheduling,
         context.candidates->View(handler, *context.arena), decisions, &err);
@@ -499,11 +510,19 @@ std::optional<Error> Schedule(RequestContext& context) {
   watch.Restart();
   uint32_t primary = static_cast<uint32_t>(profiles);
   const epp_call call = context.CallFor(handler, watch.now());
+  Clear(err);
   const epp_status status = wiring.handler.table->conclude(
       handler.self(context.worker), &call, &context.scheduling,
       context.candidates->View(handler, *context.arena), &primary, &err);
   watch.Lap(handler, Point::kProcessResults);
-  if (status != EPP_OK) return Join(wiring, Message(err), failures);
+  if (status != EPP_OK) {
+    // With a failed profile the handler only passes on what was counted there.
+    if (failures.empty()) {
+      context.observer->Failed(context.worker, handler, Point::kProcessResults, status,
+                               Message(err));
+    }
+    return Join(wiring, Message(err), failures);
+  }
   if (primary >= profiles || context.results[primary]->target_count == 0) {
     return Error{ErrorCode::kInternal, "results must be greater than zero", {}};
   }

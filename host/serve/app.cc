@@ -5,12 +5,15 @@
 #include <algorithm>
 #include <atomic>
 #include <csignal>
+#include <functional>
+#include <mutex>
 #include <random>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "host/admin/admin_server.h"
+#include "host/base/file_watch.h"
 #include "host/base/quantity.h"
 #include "host/base/str_cat.h"
 #include "host/extproc/grpc_server.h"
@@ -21,6 +24,7 @@
 #include "host/scrape/scrape_loop.h"
 #include "host/serve/conditions.h"
 #include "host/serve/documents.h"
+#include "host/serve/generations.h"
 #include "host/serve/load.h"
 #include "host/serve/metrics_port.h"
 #include "host/serve/observers.h"
@@ -35,6 +39,7 @@ namespace {
 
 constexpr uint64_t kSecond = 1'000'000'000;
 constexpr absl::Duration kFinishWithin = absl::Minutes(2);
+constexpr uint64_t kConfigSettleNs = kSecond / 4;
 constexpr uint64_t kProblemRepeatNs = 600 * kSecond;
 
 constexpr ConditionSpec kPoolEmpty{"pool-empty", 0};
@@ -98,9 +103,9 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     grpc_.reset();
     factory_.reset();
     discovery_.reset();
+    config_watch_.reset();
     scraper_.reset();
-    if (generation_) serving_.Publish(nullptr);
-    generation_.reset();
+    generations_.reset();
     platform_.pool().RemoveListener(gone_.get());
     platform_.pool().RemoveListener(pool_log_.get());
     platform_.pool().RemoveListener(names_.get());
@@ -109,21 +114,19 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   absl::Status Init(config::Diagnostics& diagnostics) {
     const auto text = ReadConfig(command_line_);
     if (!text.ok()) return text.status();
-    generation_ = platform_.Build(1, *text, diagnostics);
-    if (!generation_) return absl::InvalidArgumentError("the configuration is invalid");
-    config_since_unix_ns_ = clock_.unix_ns();
+    generations_ = std::make_unique<Generations>(command_line_, &platform_, &serving_, names_.get(),
+                                                 &conditions_, &clock_);
+    if (!generations_->Build(*text, diagnostics)) {
+      return absl::InvalidArgumentError("the configuration is invalid");
+    }
     platform_.pool().AddListener(names_);
     platform_.pool().AddListener(gone_);
     platform_.pool().AddListener(pool_log_);
-    names_->Add(NamesOf(*generation_));
 
     if (absl::Status status = StartDiscovery(diagnostics); !status.ok()) return status;
-    generation_->AttachToPool();
-    if (absl::Status status = StartScraping(); !status.ok()) return status;
-    // The serving part lives inside the generation, so that requests keep the whole of it.
-    serving_.Publish(std::shared_ptr<const request::Serving>(generation_, &generation_->serving()));
+    StartScraping();
+    if (absl::Status status = generations_->Publish(scraper_.get()); !status.ok()) return status;
     if (absl::Status status = StartListeners(); !status.ok()) return status;
-    ReportConfig();
     ready_ns_ = clock_.mono_ns();
     return absl::OkStatus();
   }
@@ -133,11 +136,15 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     sigemptyset(&signals);
     for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&signals, signal);
     uint64_t next_flush = clock_.mono_ns();
+    config_thread_ = pthread_self();
+    WatchConfig();
     for (;;) {
       const timespec second{1, 0};
       const int signal = sigtimedwait(&signals, nullptr, &second);
       traffic_.Sample(clock_.mono_ns());
       Watch();
+      if (signal == SIGHUP) ReloadNow();
+      generations_->Collect();
       if (hooks.tick) hooks.tick();
       if (clock_.mono_ns() >= next_flush) {
         gauges_.Flush();
@@ -154,13 +161,14 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     Facts facts;
     facts.workers = platform_.workers();
     facts.took_ns = ready_ns_ - started_ns_;
-    facts.generation = generation_.get();
+    facts.generation = generations_->current().get();
     const std::string own = OwnPluginsDir();
-    for (const auto& library : platform_.catalog().libraries()) {
+    const auto catalog = platform_.catalog();
+    for (const auto& library : catalog->libraries()) {
       ++facts.libraries;
       if (!library->info().path.starts_with(own)) ++facts.third_party_libraries;
     }
-    facts.refused_libraries = platform_.catalog().refused().size();
+    facts.refused_libraries = catalog->refused().size();
     for (const std::string& dir : settings_.plugin_dirs) {
       StrAppend(&facts.plugin_dirs, facts.plugin_dirs.empty() ? "" : ", ", dir);
     }
@@ -180,10 +188,10 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
 
   // extproc::HealthState
   bool Live() const override { return pool_loaded_.load(std::memory_order_acquire); }
-  bool ProtocolOk() const override { return generation_->serving().parsers.Serves(""); }
+  bool ProtocolOk() const override { return generations_->current()->serving().parsers.Serves(""); }
   bool PluginsReady() const override {
     std::string reason;
-    return serve::PluginsReady(*generation_, &reason);
+    return serve::PluginsReady(*generations_->current(), &reason);
   }
   bool Draining() const override { return draining_.load(std::memory_order_acquire); }
   bool Leader() const override { return true; }
@@ -197,9 +205,10 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     status.up_seconds = (clock_.mono_ns() - started_ns_) / kSecond;
     status.ready = Ready(&status.not_ready_reason);
     status.config_path = ConfigName();
-    status.config_digest = generation_->config().digest.substr(0, 8);
-    status.generation = generation_->serving().number;
-    status.config_since_unix_ns = config_since_unix_ns_;
+    const auto generation = generations_->current();
+    status.config_digest = generation->config().digest.substr(0, 8);
+    status.generation = generation->serving().number;
+    status.config_since_unix_ns = generations_->since_unix_ns();
     status.pool_name = PoolName();
     status.pool_source = endpoints_path_;
     gauges_.Describe(status);
@@ -211,20 +220,31 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     status.decision_p99_us = recent.p99_us;
     status.own_error_ratio = recent.own_error_ratio;
     status.decisions = rings_.total();
-    status.instances = generation_->instances().size();
-    status.libraries = platform_.catalog().libraries().size();
-    for (const loader::RefusedLibrary& refused : platform_.catalog().refused()) {
+    status.instances = generation->instances().size();
+    const auto catalog = platform_.catalog();
+    status.libraries = catalog->libraries().size();
+    for (const loader::RefusedLibrary& refused : catalog->refused()) {
       status.refused_libraries.push_back(StrCat(refused.path, ": ", View(refused.why)));
     }
     return status;
   }
 
   std::string VersionJson() override { return VersionDocument(); }
-  std::string ConfigJson() override { return ConfigDocument(*generation_, ConfigName()); }
-  std::string GenerationsJson() override { return GenerationsDocument(*generation_); }
-  std::string PluginsJson() override { return PluginsDocument(*generation_); }
+  std::string ConfigJson() override {
+    return ConfigDocument(*generations_->current(), ConfigName());
+  }
+  std::string GenerationsJson() override { return generations_->HistoryJson(); }
+  std::string PluginsJson() override { return PluginsDocument(*generations_->current()); }
+  void Reload(std::string cause, std::function<void(admin::ReloadAnswer)> done) override {
+    {
+      std::lock_guard lock(reload_mutex_);
+      reloads_.push_back({std::move(cause), std::move(done)});
+    }
+    pthread_kill(config_thread_, SIGHUP);
+  }
   std::string PluginStateJson(std::string_view name) override {
-    for (const auto& instance : generation_->instances()) {
+    const auto generation = generations_->current();
+    for (const auto& instance : generation->instances()) {
       if (instance->name() == name) return StateJson(*instance);
     }
     return "";
@@ -239,21 +259,39 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     return command_line_.flags.pool_name.empty() ? "epp" : command_line_.flags.pool_name;
   }
 
-  void ReportConfig() {
-    telemetry::EppMetrics& metrics = platform_.metrics();
-    metrics.generation.Set(static_cast<double>(generation_->serving().number));
-    metrics.last_reload_successful.Set(1);
-    metrics.last_reload_success_timestamp_seconds.Set(
-        static_cast<double>(clock_.unix_ns() / kSecond));
-    metrics.SetConfigInfo(generation_->config().digest.substr(0, 8), generation_->serving().number);
+  // Follows the config file, where there is one.
+  void WatchConfig() {
+    if (settings_.config_file.empty() || settings_.config_file == "-") return;
+    config_watch_ = std::make_unique<FileWatch>(
+        settings_.config_file, FileWatch::Options{.debounce_ns = kConfigSettleNs}, [this] {
+          Reload("file change", nullptr);
+          return false;
+        });
+    config_watch_->Start();
+  }
+
+  // On the config thread: what was asked for since the last time, as one reload.
+  void ReloadNow() {
+    std::vector<PendingReload> pending;
+    {
+      std::lock_guard lock(reload_mutex_);
+      pending.swap(reloads_);
+    }
+    const ReloadOutcome outcome =
+        generations_->Reload(pending.empty() ? "signal" : pending.front().cause);
+    const admin::ReloadAnswer answer{outcome.kind == ReloadOutcome::Kind::kRefused,
+                                     ReloadJson(outcome), ReloadText(outcome)};
+    for (const PendingReload& reload : pending) {
+      if (reload.done) reload.done(answer);
+    }
   }
 
   absl::Status StartDiscovery(config::Diagnostics& diagnostics) {
     pool::FileDiscoverySettings file;
     if (!command_line_.flags.endpoints_file.empty()) {
       file = {command_line_.flags.endpoints_file, true, false};
-    } else if (generation_->discovery()) {
-      file = pool::FileDiscoverySettingsOf(generation_->discovery()->self());
+    } else if (const auto discovery = generations_->current()->discovery()) {
+      file = pool::FileDiscoverySettingsOf(discovery->self());
     } else {
       diagnostics.Error({}, "EPP-CFG-NO-DISCOVERY",
                         "no endpoint discovery is configured: want dataLayer.discovery with a "
@@ -296,27 +334,13 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
                     {"errors", report.diagnostics.Render()}});
   }
 
-  absl::Status StartScraping() {
+  void StartScraping() {
     scrape::ScrapeLoop::Options options;
     options.tick_ns = static_cast<uint64_t>(settings_.scrape_interval);
     options.timeout_ns = static_cast<uint64_t>(settings_.scrape_timeout);
     options.max_body_bytes = static_cast<uint64_t>(settings_.scrape_max_body);
     options.metrics_labels = multicluster_;
     scraper_ = std::make_unique<scrape::ScrapeLoop>(&platform_.pool(), options, &scrape_counters_);
-    std::vector<scrape::Source> sources;
-    for (const runtime::DataSource& from : generation_->sources()) {
-      scrape::Source source;
-      source.name = from.instance->name();
-      source.type = from.instance->type().name();
-      source.plan = from.plan;
-      source.owner = generation_;
-      for (const runtime::Extractor& e : from.extractors) {
-        source.extractors.push_back({std::string(e.instance->type().name()), e.instance->self(),
-                                     e.table, e.attributes, e.types, generation_});
-      }
-      sources.push_back(std::move(source));
-    }
-    return scraper_->SetSources(std::move(sources));
   }
 
   request::Services RequestServices() {
@@ -385,7 +409,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     auto server = StartMetricsPort(
         settings_.metrics_listen,
         {&platform_.registry(), [this](std::string* reason) { return Ready(reason); },
-         [this] { return AllStatesJson(*generation_); }});
+         [this] { return AllStatesJson(*generations_->current()); }});
     if (!server.ok()) return server.status();
     metrics_server_ = std::move(*server);
     return absl::OkStatus();
@@ -412,7 +436,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     } else if (!Live()) {
       *reason = "the pool is not loaded yet";
     } else {
-      return serve::PluginsReady(*generation_, reason);
+      return serve::PluginsReady(*generations_->current(), reason);
     }
     return false;
   }
@@ -472,7 +496,6 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   const uint64_t started_ns_;
   const uint64_t started_unix_ns_;
   uint64_t ready_ns_ = 0;
-  uint64_t config_since_unix_ns_ = 0;
   size_t endpoints_at_start_ = 0;
   std::string endpoints_path_;
   bool multicluster_ = false;
@@ -492,8 +515,16 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   std::shared_ptr<GoneEndpoints> gone_ = std::make_shared<GoneEndpoints>(&platform_.metrics());
   ScrapeCounters scrape_counters_;
   StreamCounters stream_counters_;
-  std::shared_ptr<runtime::Generation> generation_;
   request::ServingSlot serving_;
+  std::unique_ptr<Generations> generations_;
+  struct PendingReload {
+    std::string cause;
+    std::function<void(admin::ReloadAnswer)> done;
+  };
+  std::mutex reload_mutex_;
+  std::vector<PendingReload> reloads_;
+  pthread_t config_thread_ = pthread_self();
+  std::unique_ptr<FileWatch> config_watch_;
   std::unique_ptr<scrape::ScrapeLoop> scraper_;
   std::unique_ptr<pool::Discovery> discovery_;
   std::unique_ptr<request::HttpExchangeFactory> factory_;

@@ -52,21 +52,6 @@ std::string ConfigDocument(const runtime::Generation& generation, std::string_vi
   return out;
 }
 
-std::string GenerationsDocument(const runtime::Generation& generation) {
-  std::string out;
-  JsonWriter w(&out);
-  w.BeginObject();
-  w.Field("schema", "epp.generations/1");
-  w.Key("generations").BeginArray();
-  w.BeginObject();
-  w.Field("number", generation.serving().number).Field("cause", "start");
-  w.Field("digest", generation.config().digest.substr(0, 8)).Field("outcome", "serving");
-  w.EndObject();
-  w.EndArray();
-  w.EndObject();
-  return out;
-}
-
 std::string PluginsDocument(const runtime::Generation& generation) {
   std::string out;
   JsonWriter w(&out);

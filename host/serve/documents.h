@@ -10,7 +10,6 @@ namespace epp::serve {
 
 std::string VersionDocument();
 std::string ConfigDocument(const runtime::Generation& generation, std::string_view path);
-std::string GenerationsDocument(const runtime::Generation& generation);
 std::string PluginsDocument(const runtime::Generation& generation);
 admin::GenerationNames NamesOf(const runtime::Generation& generation);
 

@@ -4,6 +4,7 @@
 
 #include <climits>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include "host/base/str_cat.h"
@@ -50,7 +51,8 @@ std::string OwnPluginsDir() {
   return StrCat(root, "/lib/epp/plugins");
 }
 
-loader::Catalog OpenCatalog(const config::Settings& settings) {
+loader::Catalog OpenCatalog(const config::Settings& settings,
+                            std::span<const epp_plugin_type* const> builtins) {
   std::vector<std::string> dirs = settings.plugin_dirs;
   if (dirs.empty()) dirs.push_back(OwnPluginsDir());
   loader::LoadOptions options;
@@ -59,6 +61,7 @@ loader::Catalog OpenCatalog(const config::Settings& settings) {
   loader::Catalog catalog = loader::Catalog::Scan(dirs, options);
   catalog.AddBuiltin(pool::FileDiscoveryType());
   catalog.AddBuiltin(pool::MulticlusterFileDiscoveryType());
+  for (const epp_plugin_type* type : builtins) catalog.AddBuiltin(type);
   return catalog;
 }
 
@@ -89,10 +92,12 @@ absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfig(
   return std::make_shared<const config::SourceText>(std::move(text));
 }
 
-Platform::Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics)
+Platform::Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics,
+                   std::span<const epp_plugin_type* const> builtins)
     : settings_(settings),
       workers_(workers),
-      catalog_(OpenCatalog(settings)),
+      builtins_(builtins.begin(), builtins.end()),
+      catalog_(std::make_shared<const loader::Catalog>(OpenCatalog(settings, builtins_))),
       registry_(static_cast<int>(workers)),
       metrics_(&registry_, MetricsOptions(settings, workers, stream_metrics)),
       plugin_metrics_(&registry_),
@@ -100,20 +105,42 @@ Platform::Platform(const config::Settings& settings, uint32_t workers, bool stre
             {.stale_after_ns = static_cast<uint64_t>(settings.stale_after)}),
       host_(HostOptions(workers, &plugin_log_, &plugin_metrics_, interner_.get())) {}
 
+std::shared_ptr<const loader::Catalog> Platform::catalog() const {
+  std::lock_guard lock(mutex_);
+  return catalog_;
+}
+
+bool Platform::Rescan() {
+  auto fresh = std::make_shared<const loader::Catalog>(OpenCatalog(settings_, builtins_));
+  const auto digests = [](const loader::Catalog& catalog) {
+    std::set<std::string> out;
+    for (const auto& library : catalog.libraries()) out.insert(library->info().digest);
+    return out;
+  };
+  std::lock_guard lock(mutex_);
+  const bool changed = digests(*fresh) != digests(*catalog_);
+  catalog_ = std::move(fresh);
+  return changed;
+}
+
+std::string Platform::DigestOf(const config::SourceText& text) { return config::Digest(text); }
+
 std::unique_ptr<runtime::Generation> Platform::Build(uint64_t number,
                                                      std::shared_ptr<const config::SourceText> text,
-                                                     config::Diagnostics& out) {
+                                                     config::Diagnostics& out,
+                                                     const runtime::Generation* former) {
+  const std::shared_ptr<const loader::Catalog> catalog = this->catalog();
   config::ResolvedConfig config = config::Resolve(
-      std::move(text), catalog_, {.allow_experimental = settings_.allow_experimental}, out);
+      std::move(text), *catalog, {.allow_experimental = settings_.allow_experimental}, out);
   if (!out.ok()) return nullptr;
   return runtime::Generation::Build(number, std::move(config),
-                                    {.catalog = &catalog_,
+                                    {.catalog = catalog,
                                      .host = &host_,
                                      .pool = &pool_,
                                      .metrics = &metrics_,
                                      .workers = workers_,
                                      .own_plugins_dir = OwnPluginsDir()},
-                                    out);
+                                    former, out);
 }
 
 }  // namespace epp::serve

@@ -2,7 +2,10 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "host/cli/serve_flags.h"
@@ -19,8 +22,9 @@ namespace epp::serve {
 // The directory of the plugins that came with this executable.
 std::string OwnPluginsDir();
 
-// Scans the configured directories and adds the host's own types.
-loader::Catalog OpenCatalog(const config::Settings& settings);
+// Scans the configured directories and adds the host's own types, and `builtins`.
+loader::Catalog OpenCatalog(const config::Settings& settings,
+                            std::span<const epp_plugin_type* const> builtins = {});
 
 // The text of the config that the command line names; empty for the built-in default. Errors:
 // NotFound and others with the path.
@@ -30,14 +34,24 @@ absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfig(
 // Everything that plugins run in, without a single listener.
 class Platform {
  public:
-  Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics);
+  // `builtins` are further plugin types that are linked into the executable.
+  Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics,
+           std::span<const epp_plugin_type* const> builtins = {});
 
-  // Resolves and builds; null when `out` has errors. Nothing serves yet.
+  // Resolves and builds; null when `out` has errors. Nothing serves yet. Instances of `former` that
+  // the config asks for unchanged are taken over.
   std::unique_ptr<runtime::Generation> Build(uint64_t number,
                                              std::shared_ptr<const config::SourceText> text,
-                                             config::Diagnostics& out);
+                                             config::Diagnostics& out,
+                                             const runtime::Generation* former = nullptr);
 
-  const loader::Catalog& catalog() const { return catalog_; }
+  // Looks into the plugin directories again. True when the set of libraries changed.
+  bool Rescan();
+  // What a generation of this text would have as its digest.
+  static std::string DigestOf(const config::SourceText& text);
+
+  // Threads: any. What it points to lives as long as the pointer.
+  std::shared_ptr<const loader::Catalog> catalog() const;
   pool::Pool& pool() { return pool_; }
   telemetry::EppMetrics& metrics() { return metrics_; }
   telemetry::Registry& registry() { return registry_; }
@@ -46,7 +60,9 @@ class Platform {
  private:
   const config::Settings& settings_;
   const uint32_t workers_;
-  loader::Catalog catalog_;
+  const std::vector<const epp_plugin_type*> builtins_;
+  mutable std::mutex mutex_;
+  std::shared_ptr<const loader::Catalog> catalog_;
   std::shared_ptr<Interner> interner_ = std::make_shared<Interner>();
   telemetry::Registry registry_;
   telemetry::EppMetrics metrics_;

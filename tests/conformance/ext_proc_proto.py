@@ -23,7 +23,7 @@ SKIPPED = 77
 def enter_venv(directory):
     """Runs this script again inside a virtual environment that has PACKAGE."""
     python = pathlib.Path(directory) / "bin" / "python"
-    stamp = pathlib.Path(directory) / PACKAGE
+    stamp = pathlib.Path(directory) / "installed" / PACKAGE  # as deploy/install-deps.sh leaves it
     if not stamp.exists():
         try:
             subprocess.run([sys.executable, "-m", "venv", directory], check=True)
@@ -31,6 +31,7 @@ def enter_venv(directory):
         except (subprocess.CalledProcessError, OSError) as error:
             print(f"skipped: cannot install {PACKAGE}: {error}")
             sys.exit(SKIPPED)
+        stamp.parent.mkdir(exist_ok=True)
         stamp.touch()
     sys.exit(subprocess.run([python, __file__, *sys.argv[1:], "--inside"]).returncode)
 

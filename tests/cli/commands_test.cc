@@ -1,0 +1,224 @@
+// The commands that need no running epp, as an operator runs them.
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "tests/cli/child.h"
+
+namespace epp::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr const char* kGood = R"(apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+plugins:
+- type: queue-scorer
+- type: max-score-picker
+schedulingProfiles:
+- name: default
+  plugins:
+  - {pluginRef: queue-scorer, weight: 2}
+  - pluginRef: max-score-picker
+)";
+
+// Every line with "#" at its end holds one mistake.
+constexpr const char* kTenErrors = R"(apiVersion: llm-d.ai/v9 #
+kind: InferencePool #
+featureGates: [flowControll] #
+pluginz: [] #
+plugins:
+- {type: queue-scorrer} #
+- name: prefix
+  type: approx-prefix-cache-producer
+  parameters:
+    blockSizeToken: 64 #
+    maxPrefixTokensToMatch: -1 #
+- name: prefix #
+  type: max-score-picker
+schedulingProfiles:
+- name: default
+  plugins:
+  - {pluginRef: nobody, weight: 2} #
+  - {pluginRef: prefix, weight: heavy} #
+)";
+
+Result Epp(std::vector<std::string> arguments, const std::string& input = "") {
+  arguments.insert(arguments.begin(), EPP_BINARY);
+  return RunToEnd(arguments, input);
+}
+
+class CommandsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/epp_cli_XXXXXX";
+    dir_ = mkdtemp(name);
+  }
+  void TearDown() override { std::filesystem::remove_all(dir_); }
+  std::string Write(const std::string& name, const std::string& text) const {
+    const std::string path = dir_ + "/" + name;
+    std::ofstream(path) << text;
+    return path;
+  }
+  std::string dir_;
+};
+
+TEST_F(CommandsTest, CheckAcceptsAGoodConfig) {
+  const Result result = Epp({"check", Write("config.yaml", kGood)});
+  EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+  EXPECT_THAT(result.out, HasSubstr("profile default: queue-scorer x2 -> max-score-picker"));
+  EXPECT_THAT(result.out, HasSubstr("\nvalid"));
+  EXPECT_THAT(result.out, HasSubstr("digest "));
+  EXPECT_EQ(result.err, "");
+}
+
+TEST_F(CommandsTest, CheckReadsStdinAndCountsWarnings) {
+  EXPECT_EQ(Epp({"check", "-"}, kGood).exit_code, 0);
+  // There is no discovery, which is a warning.
+  const Result denied = Epp({"check", "--deny-warnings", "-"}, kGood);
+  EXPECT_EQ(denied.exit_code, 1);
+  EXPECT_THAT(denied.out, HasSubstr("EPP-CFG-NO-DISCOVERY"));
+}
+
+TEST_F(CommandsTest, CheckShowsAllErrorsAtOnceWithTheirPlaces) {
+  const Result result = Epp({"check", Write("bad.yaml", kTenErrors)});
+  EXPECT_EQ(result.exit_code, 1);
+  for (const char* code : {"EPP-CFG-API-VERSION", "EPP-CFG-KIND", "EPP-CFG-GATE",
+                           "EPP-CFG-UNKNOWN-KEY", "EPP-CFG-UNKNOWN-TYPE", "EPP-CFG-RANGE",
+                           "EPP-CFG-DUPLICATE-NAME", "EPP-CFG-UNDEFINED-REF", "EPP-CFG-TYPE"}) {
+    EXPECT_THAT(result.out, HasSubstr(code));
+  }
+  for (const char* place :
+       {"bad.yaml:1:", "bad.yaml:2:", "bad.yaml:3:", "bad.yaml:4:", "bad.yaml:6:", "bad.yaml:10:",
+        "bad.yaml:11:", "bad.yaml:12:", "bad.yaml:17:", "bad.yaml:18:"}) {
+    EXPECT_THAT(result.out, HasSubstr(place));
+  }
+  EXPECT_THAT(result.out, HasSubstr("^^^^"));
+  EXPECT_THAT(result.out, HasSubstr("did you mean \"blockSizeTokens\"?"));
+  EXPECT_THAT(result.out, HasSubstr("nothing was applied"));
+}
+
+TEST_F(CommandsTest, CheckAsJsonIsOneDocument) {
+  const Result result = Epp({"check", "--json", Write("bad.yaml", kTenErrors)});
+  EXPECT_EQ(result.exit_code, 1);
+  const auto document = nlohmann::json::parse(result.out, nullptr, false);
+  ASSERT_TRUE(document.is_object()) << result.out;
+  EXPECT_EQ(document["schema"], "epp.check/1");
+  EXPECT_EQ(document["valid"], false);
+  EXPECT_GE(document["diagnostics"].size(), 10u);
+  EXPECT_EQ(document["diagnostics"][0]["line"], 1);
+}
+
+TEST_F(CommandsTest, CheckStopsAtAStage) {
+  const std::string path = Write("bad.yaml", kTenErrors);
+  EXPECT_EQ(Epp({"check", "--stage", "syntax", path}).exit_code, 0);
+  const Result schema = Epp({"check", "--stage", "schema", path});
+  EXPECT_EQ(schema.exit_code, 1);
+  EXPECT_THAT(schema.out, Not(HasSubstr("EPP-CFG-UNDEFINED-REF")));
+}
+
+TEST_F(CommandsTest, CheckReadsTheEndpointsFile) {
+  const std::string config = Write("config.yaml", kGood);
+  const std::string good = Write("good.yaml", "endpoints: [{name: a, address: 10.0.0.1, port: 1}]");
+  const std::string bad = Write("bad.yaml", "endpoints: [{name: a, address: 10.0.0.1, port: 0}]");
+  const Result right = Epp({"check", "--endpoints-file", good, config});
+  EXPECT_EQ(right.exit_code, 0) << right.out;
+  EXPECT_THAT(right.out, HasSubstr("1 endpoint"));
+  const Result wrong = Epp({"check", "--endpoints-file", bad, config});
+  EXPECT_EQ(wrong.exit_code, 1);
+  EXPECT_THAT(wrong.out, HasSubstr("EPP-POOL-PORT"));
+}
+
+TEST_F(CommandsTest, CheckPrintsTheEffectiveConfigAloneOnStdout) {
+  const Result result = Epp({"check", "--print", Write("config.yaml", kGood)});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.out, ::testing::StartsWith("plugins:\n"));
+  EXPECT_THAT(result.out, HasSubstr("# injected: "));
+  EXPECT_THAT(result.err, HasSubstr("\nvalid"));
+}
+
+TEST_F(CommandsTest, ServeRefusesWhatARestartWouldOnlyRepeat) {
+  const std::string bad = Write("bad.yaml", kTenErrors);
+  const Result config = Epp({"serve", "--config-file", bad});
+  EXPECT_EQ(config.exit_code, 78);
+  EXPECT_THAT(config.err, HasSubstr("bad.yaml:11:"));
+  EXPECT_EQ(Epp({"serve", "--config-file", dir_ + "/none.yaml"}).exit_code, 78);
+  EXPECT_EQ(Epp({"serve", "--config-file", dir_}).exit_code, 78);
+  const Result settings =
+      Epp({"serve", "--settings", Write("epp.toml", "[serve]\ngrpc_listne = \":1\"\n")});
+  EXPECT_EQ(settings.exit_code, 78);
+  EXPECT_THAT(settings.err, HasSubstr("did you mean \"serve.grpc_listen\"?"));
+}
+
+TEST_F(CommandsTest, FlagsWithoutACommandAreThoseOfServe) {
+  const Result settings = Epp({"--print-settings", "--grpc-port", "9012"});
+  EXPECT_EQ(settings.exit_code, 0) << settings.err;
+  EXPECT_THAT(settings.out, HasSubstr("grpc_listen"));
+  EXPECT_THAT(settings.out, HasSubstr("[::]:9012"));
+  EXPECT_EQ(Epp({"--no-such-flag"}).exit_code, 2);
+}
+
+TEST_F(CommandsTest, PluginsListsTypesAndShowsOne) {
+  const Result list = Epp({"plugins", "--kind", "scorer"});
+  EXPECT_EQ(list.exit_code, 0);
+  EXPECT_THAT(list.out, HasSubstr("queue-scorer"));
+  EXPECT_THAT(list.out, Not(HasSubstr("max-score-picker")));
+  const Result one = Epp({"plugins", "approx-prefix-cache-producer"});
+  EXPECT_EQ(one.exit_code, 0);
+  EXPECT_THAT(one.out, HasSubstr("blockSizeTokens"));
+  EXPECT_THAT(one.out, HasSubstr("TokenizedPrompt/token-producer"));
+  const Result none = Epp({"plugins", "queue-scorrer"});
+  EXPECT_EQ(none.exit_code, 1);
+  EXPECT_THAT(none.err, HasSubstr("did you mean \"queue-scorer\"?"));
+  const auto json = nlohmann::json::parse(Epp({"plugins", "--json"}).out, nullptr, false);
+  ASSERT_TRUE(json.is_object());
+  EXPECT_GT(json["types"].size(), 10u);
+}
+
+TEST_F(CommandsTest, PluginsNamesRefusedLibrariesOnStderr) {
+  Write("broken.so", "this is no library");
+  std::filesystem::permissions(dir_ + "/broken.so", std::filesystem::perms(0644));
+  const Result result = Epp({"plugins", "--dir", dir_});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.err, HasSubstr("broken.so"));
+  EXPECT_THAT(result.out, HasSubstr("file-discovery"));
+}
+
+TEST_F(CommandsTest, TheReadmeListsThePlugins) {
+  std::string text;
+  std::ifstream in(EPP_README);
+  std::getline(in, text, '\0');
+  const std::string table = Epp({"plugins", "--markdown"}).out;
+  ASSERT_FALSE(table.empty());
+  EXPECT_THAT(text, HasSubstr(table))
+      << "replace the table in README.md by: epp plugins --markdown";
+}
+
+TEST_F(CommandsTest, ClientsSayWhereTheyLookedAndWhatIsThere) {
+  const std::string socket = Write("admin.sock", "");
+  const Result result = Epp({"status", "--admin", "unix:" + socket});
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_THAT(result.err, HasSubstr(socket));
+  EXPECT_THAT(result.err, HasSubstr("rw-"));
+  const Result json = Epp({"status", "--json", "--admin", "unix:" + socket});
+  EXPECT_EQ(json.exit_code, 3);
+  EXPECT_EQ(nlohmann::json::parse(json.out)["schema"], "epp.error/1");
+}
+
+TEST_F(CommandsTest, CompletionIsAScriptThatTheShellReads) {
+  const Result bash = Epp({"completion", "bash"});
+  EXPECT_EQ(bash.exit_code, 0);
+  EXPECT_EQ(RunToEnd({"/bin/bash", "-n"}, bash.out).exit_code, 0);
+  EXPECT_THAT(bash.out, HasSubstr("--config-file"));
+  EXPECT_EQ(Epp({"completion", "tcsh"}).exit_code, 2);
+}
+
+}  // namespace
+}  // namespace epp::testing

@@ -1,0 +1,255 @@
+#include "tests/integration/test_plugins.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+#include <mutex>
+#include <stdexcept>
+#include <utility>
+
+#include "epp/plugin.hpp"
+
+namespace epp::integration {
+namespace {
+
+struct Trace {
+  std::mutex mutex;
+  std::vector<std::string> lines;
+};
+Trace& TheTrace() {
+  static Trace* const trace = new Trace;
+  return *trace;
+}
+void Note(std::string line) {
+  std::lock_guard lock(TheTrace().mutex);
+  TheTrace().lines.push_back(std::move(line));
+}
+
+std::string_view Order(const epp::Call& call, std::string_view point) {
+  std::string_view rest = call.header("x-test").value_or("");
+  while (!rest.empty()) {
+    const size_t comma = rest.find(',');
+    const std::string_view item = rest.substr(0, comma);
+    rest = comma == std::string_view::npos ? "" : rest.substr(comma + 1);
+    const size_t equal = item.find('=');
+    if (item.substr(0, equal) == point) return item.substr(equal + 1);
+  }
+  return "";
+}
+
+epp::Status Obey(const epp::Call& call, std::string_view point) {
+  const std::string_view what = Order(call, point);
+  if (what.empty()) return {};
+  if (what == "throw") throw std::runtime_error(std::string(point) + " threw");
+  if (what == "throw-int") throw 7;
+  epp_status code = 0;
+  if (std::from_chars(what.data(), what.data() + what.size(), code).ec == std::errc()) {
+    return {code, std::string(point) + " refused"};
+  }
+  return {};
+}
+
+double LabelScore(const epp_endpoint& endpoint) {
+  return std::strtod(std::string(epp::Label(endpoint, "score")).c_str(), nullptr);
+}
+
+constexpr epp::AttributeKind kTestValue{"test-value", EPP_T_F64, 1, "test-producer"};
+
+class TestFilter {
+ public:
+  static constexpr const char* kName = "test-filter";
+  static constexpr const char* kDoc = "Keeps all.";
+  static epp::Result<TestFilter> Create(const epp::Context&) { return TestFilter(); }
+  epp::Status Filter(const epp::Call& call, const epp::Candidates&, epp::Keep& keep) const {
+    if (epp::Status status = Obey(call, "filter"); !status.ok()) return status;
+    if (Order(call, "filter") != "drop") keep.All();
+    return {};
+  }
+};
+
+class TestScorer {
+ public:
+  static constexpr const char* kName = "test-scorer";
+  static constexpr const char* kDoc = "Scores by the label score.";
+  static epp::Result<TestScorer> Create(const epp::Context&) { return TestScorer(); }
+  epp::Status Score(const epp::Call& call, const epp::Candidates& in, std::span<double> out) const {
+    for (size_t i = 0; i < out.size(); ++i) out[i] = LabelScore(in.endpoint(i));
+    const std::string_view what = Order(call, "scorer");
+    if (what == "nan") std::fill(out.begin(), out.end(), std::nan(""));
+    if (what == "huge") {
+      for (double& score : out) score = score > 0.5 ? 1e300 : -std::numeric_limits<double>::max();
+    }
+    return Obey(call, "scorer");
+  }
+};
+
+class TestProducer {
+ public:
+  static constexpr const char* kName = "test-producer";
+  static constexpr const char* kDoc = "Produces the label score as an attribute.";
+  static constexpr std::array kProduces{epp::Makes(kTestValue)};
+  static epp::Result<TestProducer> Create(const epp::Context&) { return TestProducer(); }
+  epp::Status Produce(const epp::Call& call, const epp::Candidates& in,
+                      const epp::Outputs& out) const {
+    const std::span<double> values = out.column<double>(0);
+    for (size_t i = 0; i < values.size(); ++i) values[i] = LabelScore(in.endpoint(i));
+    return Obey(call, "producer");
+  }
+};
+
+class TestValued {
+ public:
+  static constexpr const char* kName = "test-valued";
+  static constexpr const char* kDoc = "Scores by what test-producer produces.";
+  static constexpr std::array kConsumes{epp::Needs(kTestValue)};
+  static epp::Result<TestValued> Create(const epp::Context&) { return TestValued(); }
+  epp::Status Score(const epp::Call&, const epp::Candidates& in, std::span<double> out) const {
+    const auto values = in.column<double>(0);
+    for (size_t i = 0; i < out.size(); ++i) out[i] = values[i];
+    return {};
+  }
+};
+
+class TestPicker {
+ public:
+  static constexpr const char* kName = "test-picker";
+  static constexpr const char* kDoc = "Picks the best.";
+  static epp::Result<TestPicker> Create(const epp::Context&) { return TestPicker(); }
+  epp::Status Pick(const epp::Call& call, const epp::Candidates&, std::span<const double> totals,
+                   epp::Picks& picks) const {
+    if (epp::Status status = Obey(call, "picker"); !status.ok()) return status;
+    const std::string_view what = Order(call, "picker");
+    if (what == "none") return {};
+    const auto best = std::max_element(totals.begin(), totals.end()) - totals.begin();
+    picks.Add(what == "outside" ? 0xffffffffu : static_cast<uint32_t>(best));
+    return {};
+  }
+};
+
+class TestHandler {
+ public:
+  static constexpr const char* kName = "test-handler";
+  static constexpr const char* kDoc = "Runs all profiles.";
+  static epp::Result<TestHandler> Create(const epp::Context&) { return TestHandler(); }
+  epp::Status Choose(const epp::Call& call, const epp::Scheduling& so_far, const epp::Candidates&,
+                     std::span<int32_t> decisions) const {
+    if (epp::Status status = Obey(call, "choose"); !status.ok()) return status;
+    if (Order(call, "choose") == "nothing") return {};
+    for (size_t i = 0; i < decisions.size(); ++i) {
+      if (so_far.result(i).state == EPP_PROFILE_NOT_RUN) decisions[i] = EPP_DECIDE_RUN;
+    }
+    return {};
+  }
+  epp::Status Conclude(const epp::Call& call, const epp::Scheduling& done, const epp::Candidates&,
+                       uint32_t& primary) const {
+    if (epp::Status status = Obey(call, "conclude"); !status.ok()) return status;
+    primary = Order(call, "conclude") == "outside" ? 0xffffffffu : 0;
+    if (!done.ok(0)) return {EPP_RESOURCE_EXHAUSTED, "the first profile failed"};
+    return {};
+  }
+};
+
+class TestParser {
+ public:
+  static constexpr const char* kName = "test-parser";
+  static constexpr const char* kDoc = "Takes the body for the model's name.";
+  static constexpr std::array kSuffixes{"test/parse"};
+  static epp::Result<TestParser> Create(const epp::Context&) { return TestParser(); }
+  epp::Status ParseRequest(const epp::Call& call, const epp_request& request,
+                           epp_parsed& out) const {
+    out.model = request.body;
+    out.model_size = request.body.size;
+    if (Order(call, "parse") == "outside") out.model_offset = uint64_t{0} - 1;
+    // The padding is a promise of the host.
+    for (size_t i = 0; i < 64; ++i) {
+      if (request.body.data[request.body.size + i] != 0) return {EPP_INTERNAL, "no padding"};
+    }
+    return Obey(call, "parse");
+  }
+  epp::Status ParseResponse(const epp::Call& call, const epp_response_event& event,
+                            epp_usage& out) const {
+    out.prompt_tokens = static_cast<int64_t>(event.bytes.size);
+    return Obey(call, "parse-response");
+  }
+};
+
+std::string Describe(const epp_response_event& event) {
+  std::string line;
+  if (event.flags & EPP_CHUNK_FIRST) line += " first";
+  if (event.flags & EPP_CHUNK_LAST) line += " last";
+  line += " end=" + std::to_string(event.end);
+  if (event.usage) {
+    line += " usage=" + std::to_string(event.usage->prompt_tokens) + "/" +
+            std::to_string(event.usage->completion_tokens);
+  }
+  return line;
+}
+
+class TestHook {
+ public:
+  static constexpr const char* kName = "test-hook";
+  static constexpr const char* kDoc = "Writes down every call.";
+  static constexpr uint32_t kWants =
+      EPP_WANT_HEADERS | EPP_WANT_FIRST | EPP_WANT_CHUNKS | EPP_WANT_END | EPP_WANT_USAGE;
+  static epp::Result<TestHook> Create(const epp::Context& ctx) {
+    return TestHook(std::string(ctx.name()));
+  }
+  epp::Status PreRequest(const epp::Call& call, const epp::Scheduling&, const epp::Candidates&,
+                         const epp::Editor& edit) const {
+    Note(name_ + ".pre");
+    edit.SetHeader("x-" + name_, "request");
+    edit.SetMetadata("test", name_ + "-request", 1.0);
+    const std::string_view what = Order(call, name_ + ".pre");
+    if (what == "remove") edit.RemoveHeader("x-remove-me");
+    if (what == "forge") {
+      edit.SetHeader("x-forged", "a\r\nx-injected: b");
+      edit.SetHeader("x-gateway-destination-endpoint", "6.6.6.6:1");
+      edit.SetMetadata("envoy.lb", "x-gateway-destination-endpoint", "6.6.6.6:1");
+    }
+    return Obey(call, name_ + ".pre");
+  }
+  epp::Status OnHeaders(const epp::Call& call, const epp_response_event&,
+                        const epp::Editor& edit) const {
+    Note(name_ + ".headers");
+    edit.SetHeader("x-" + name_, "response");
+    return Obey(call, name_ + ".headers");
+  }
+  epp::Status OnBody(const epp::Call& call, const epp_response_event& event,
+                     const epp::Editor& edit) const {
+    Note(name_ + ".body" + Describe(event));
+    if (event.flags & EPP_CHUNK_LAST) edit.SetMetadata("test", name_, 1.0);
+    return Obey(call, name_ + ".body");
+  }
+
+ private:
+  explicit TestHook(std::string name) : name_(std::move(name)) {}
+  std::string name_;
+};
+
+class TestEnd {
+ public:
+  static constexpr const char* kName = "test-end";
+  static constexpr const char* kDoc = "Writes down the end.";
+  static constexpr uint32_t kWants = EPP_WANT_END;
+  static epp::Result<TestEnd> Create(const epp::Context&) { return TestEnd(); }
+  epp::Status OnBody(const epp::Call&, const epp_response_event& event, const epp::Editor&) const {
+    Note("end" + Describe(event));
+    return {};
+  }
+};
+
+}  // namespace
+
+std::span<const epp_plugin_type* const> TestPluginTypes() {
+  return epp::detail::Types<TestFilter, TestScorer, TestProducer, TestValued, TestPicker,
+                            TestHandler, TestParser, TestHook, TestEnd>::kTable;
+}
+
+std::vector<std::string> TakeTrace() {
+  std::lock_guard lock(TheTrace().mutex);
+  return std::exchange(TheTrace().lines, {});
+}
+
+}  // namespace epp::integration
