@@ -140,8 +140,8 @@ TEST(Accounting, ManyModelsAndFlowsStayBounded) {
   for (int i = 0; i < 3000; ++i) {
     Flow flow(harness);
     const std::string model = R"({"prompt":"p","model":"m)" + std::to_string(i) + "\"}";
-    ASSERT_TRUE(Forwards(flow.Post(
-        kCompletions, model, {{"x-llm-d-inference-fairness-id", "f" + std::to_string(i)}})));
+    ASSERT_TRUE(Forwards(flow.Post(kCompletions, model,
+                                   {{"x-llm-d-inference-fairness-id", "f" + std::to_string(i)}})));
     flow.Answer("{}");
   }
   EXPECT_EQ(harness.Metric("llm_d_epp_request_running"), 0);

@@ -96,7 +96,8 @@ TEST(Failures, C144EachHarmsItsOwnRequestOnly) {
     Flow early(harness);
     ASSERT_EQ(Destination(early.Post("/test/parse", "model")), "10.0.0.2:8000");
     Flow streaming(harness);
-    ASSERT_TRUE(Forwards(streaming.Post(kCompletions, R"({"model":"m","prompt":"p","stream":true})")));
+    ASSERT_TRUE(
+        Forwards(streaming.Post(kCompletions, R"({"model":"m","prompt":"p","stream":true})")));
     streaming.Head({{":status", "200"}, {"content-type", "text/event-stream"}});
     streaming.Chunk("data: {}\n\n", false);
 

@@ -72,8 +72,7 @@ std::optional<std::string_view> FakeMetadata::String(std::string_view name_space
 
 FakeMetadata SubsetHint(std::vector<std::string> entries) {
   FakeMetadata metadata;
-  metadata.Set("envoy.lb.subset_hint", "x-gateway-destination-endpoint-subset",
-               std::move(entries));
+  metadata.Set("envoy.lb.subset_hint", "x-gateway-destination-endpoint-subset", std::move(entries));
   return metadata;
 }
 
@@ -87,7 +86,8 @@ Harness::Harness(HarnessOptions options)
           options.workers,
           telemetry::DecisionRings::Options{.records = kRecords, .failures = kRecords / 4})),
       names_(std::make_shared<admin::Names>()) {
-  for (const loader::RefusedLibrary& refused : platform_->catalog().refused()) {
+  const auto catalog = platform_->catalog();
+  for (const loader::RefusedLibrary& refused : catalog->refused()) {
     ADD_FAILURE() << refused.path << ": " << refused.why;
   }
   config::Diagnostics diagnostics;

@@ -28,10 +28,10 @@ namespace epp::integration {
 struct Pod {
   std::string name;
   std::string address;
-  int64_t queue = 0;                          // requests waiting
-  double kv = 0;                              // share of the KV cache in use, 0 to 1
-  std::vector<std::string> active = {};       // adapters
-  int64_t max_active = 0;                     // adapters
+  int64_t queue = 0;                     // requests waiting
+  double kv = 0;                         // share of the KV cache in use, 0 to 1
+  std::vector<std::string> active = {};  // adapters
+  int64_t max_active = 0;                // adapters
   std::vector<std::pair<std::string, std::string>> labels = {};
   uint16_t port = 8000;
 };

@@ -106,8 +106,12 @@ TEST_F(Hostile, OddJson) {
            std::string(100000, '{'),
            std::string(1000, '\0'),
            std::string("\xef\xbb\xbf{}"),
-           std::string("nul"), std::string("[]"), std::string("\"m\""), std::string("3"),
-           std::string("{} {}"), std::string(R"({"":""})"),
+           std::string("nul"),
+           std::string("[]"),
+           std::string("\"m\""),
+           std::string("3"),
+           std::string("{} {}"),
+           std::string(R"({"":""})"),
            prompt("\"" + std::string(2'000'000, 'x') + "\""),
        }) {
     for (const Sample& sample : kSamples) {
@@ -186,13 +190,13 @@ schedulingProfiles:
   for (const bool echo : {false, true}) {
     Harness handled({.config = kHandler, .request = {.echo_headers = echo}});
     handled.SetPods({{"a", "10.0.0.1"}});
-    for (const std::string& id :
-         {std::string("a\r\nset-cookie: evil"), std::string("\x01\x02\x7f\0", 4),
-          std::string(10'240, 'i'), std::string("\xff\xfe"), std::string(63, 'a') + "\xe2\x82\xac"}) {
+    for (const std::string& id : {std::string("a\r\nset-cookie: evil"),
+                                  std::string("\x01\x02\x7f\0", 4), std::string(10'240, 'i'),
+                                  std::string("\xff\xfe"), std::string(63, 'a') + "\xe2\x82\xac"}) {
       {
         Flow flow(handled);
-        const Verdict verdict = flow.Post(kCompletions, kPlain,
-                                          {{"x-request-id", id}, {"x-test", "choose=nothing"}});
+        const Verdict verdict =
+            flow.Post(kCompletions, kPlain, {{"x-request-id", id}, {"x-test", "choose=nothing"}});
         EXPECT_THAT(Outcome(verdict), StartsWith("429 "));
         EXPECT_TRUE(utf8::Valid(verdict.immediate.body));
         EXPECT_TRUE(verdict.immediate.headers.empty());
@@ -238,7 +242,8 @@ TEST(HostileWire, BytesThatAreNoMessage) {
   WireStream stream(server);
   // Valid for the client's own encoder, unusual for the server: no header has a name or a value.
   pb::ProcessingRequest headers;
-  for (int i = 0; i < 1000; ++i) headers.mutable_request_headers()->mutable_headers()->add_headers();
+  for (int i = 0; i < 1000; ++i)
+    headers.mutable_request_headers()->mutable_headers()->add_headers();
   stream.Send(headers);
   stream.Send(pb::ProcessingRequest());
   stream.RequestBody(kPlain, true);

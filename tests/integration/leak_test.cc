@@ -78,8 +78,8 @@ class Leaks : public testing::Test {
 
   // Every text that this process can be asked for.
   static std::string Get(const std::string& socket, const std::string& path, const char* accept) {
-    const auto response = http::Call({.unix_path = socket},
-                                     {.path = path, .headers = {{"Accept", accept}}});
+    const auto response =
+        http::Call({.unix_path = socket}, {.path = path, .headers = {{"Accept", accept}}});
     EXPECT_TRUE(response.ok()) << path << ": " << response.status();
     return response.ok() ? response->body : "";
   }
@@ -90,7 +90,7 @@ class Leaks : public testing::Test {
 
 TEST_F(Leaks, CanariesAppearNowhere) {
   const std::vector<std::string> canaries = {"CANARYprompt", "CANARYbearer", "CANARYcookie",
-                                             "CANARYanswer", "CANARYquery", "CANARYtool",
+                                             "CANARYanswer", "CANARYquery",  "CANARYtool",
                                              "CANARYflow"};
   const Headers headers = {{"authorization", "Bearer CANARYbearer"},
                            {"cookie", "session=CANARYcookie"},
@@ -98,7 +98,8 @@ TEST_F(Leaks, CanariesAppearNowhere) {
                            {"x-llm-d-inference-fairness-id", "visible-flow"}};
   std::string log_text, metrics, documents, dumps;
   {
-    log::Session session({.level = log::Level::kTrace, .format = log::Format::kJson, .fd = log_fd_});
+    log::Session session(
+        {.level = log::Level::kTrace, .format = log::Format::kJson, .fd = log_fd_});
     Harness harness({.config = kConfig, .request = {.observe_responses = true}});
     harness.SetPods({{"a", "10.0.0.1"}, {"b", "10.0.0.2"}});
     NoBackend backend;
@@ -145,7 +146,8 @@ TEST_F(Leaks, CanariesAppearNowhere) {
     metrics = harness.MetricsText();
     dumps = harness.PluginDumps();
     for (const char* accept : {"application/json", "text/plain"}) {
-      for (const char* path : {"/admin/status", "/admin/decisions", "/admin/pool", "/admin/warnings"}) {
+      for (const char* path :
+           {"/admin/status", "/admin/decisions", "/admin/pool", "/admin/warnings"}) {
         documents += Get(socket, path, accept);
       }
     }

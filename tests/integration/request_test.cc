@@ -6,6 +6,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "host/request/director.h"
 #include "tests/integration/harness.h"
 #include "tests/integration/test_plugins.h"
 
@@ -147,6 +148,11 @@ TEST(Request, BodylessWithoutEndpointsMayBe503) {
   EXPECT_THAT(Outcome(flow.Get("/v1/models")), StartsWith("503 "));
 }
 
+TEST(Request, C019AnErrorWithoutText) {
+  EXPECT_EQ(Outcome(request::Refuse({scheduling::ErrorCode::kBadRequest, "", {}})),
+            "400 inference error: BadRequest - ");
+}
+
 TEST(Request, C067UnchangedBodyAndAllTargets) {
   Harness harness({.config = kByLabel});
   harness.SetPods(Scored({"0.1", "0.9", "0.5", "0.3"}));
@@ -199,8 +205,8 @@ TEST(Request, RewriteTargetIsEscaped) {
   Harness harness;
   harness.SetPods(Scored({"1"}));
   Flow flow(harness);
-  const Verdict verdict = flow.Post(kCompletions, kBody,
-                                    {{"x-llm-d-model-name-rewrite", "a\"b\\c\n"}});
+  const Verdict verdict =
+      flow.Post(kCompletions, kBody, {{"x-llm-d-model-name-rewrite", "a\"b\\c\n"}});
   EXPECT_EQ(BodyOf(verdict), R"({"model":"a\"b\\c\n","prompt":"hello"})");
 }
 
@@ -213,8 +219,8 @@ TEST(Request, C070AndC101MissingModel) {
   }
   harness.SetPods(Scored({"1"}));
   Flow flow(harness);
-  const Verdict verdict = flow.Post(kCompletions, R"({"prompt":"p"})",
-                                    {{"x-llm-d-model-name-rewrite", "added"}});
+  const Verdict verdict =
+      flow.Post(kCompletions, R"({"prompt":"p"})", {{"x-llm-d-model-name-rewrite", "added"}});
   EXPECT_EQ(BodyOf(verdict), R"({"model":"added","prompt":"p"})");
 }
 
@@ -223,14 +229,12 @@ TEST(Request, C071FairnessHeaderOverItsAliasOverTheDefault) {
     Headers headers;
     const char* expected;
   };
-  for (const Case& c : {Case{{}, "default-flow"},
-                        Case{{{"x-gateway-inference-fairness-id", "old"}}, "old"},
-                        Case{{{"x-gateway-inference-fairness-id", "old"},
-                              {"X-LLM-D-Inference-Fairness-Id", "new"}},
-                             "new"},
-                        Case{{{"x-gateway-inference-fairness-id", "old"},
-                              {"x-llm-d-inference-fairness-id", ""}},
-                             "default-flow"}}) {
+  for (const Case& c :
+       {Case{{}, "default-flow"}, Case{{{"x-gateway-inference-fairness-id", "old"}}, "old"},
+        Case{{{"x-gateway-inference-fairness-id", "old"}, {"X-LLM-D-Inference-Fairness-Id", "new"}},
+             "new"},
+        Case{{{"x-gateway-inference-fairness-id", "old"}, {"x-llm-d-inference-fairness-id", ""}},
+             "default-flow"}}) {
     SCOPED_TRACE(c.expected);
     Harness harness;
     harness.SetPods(Scored({"1"}));
@@ -274,9 +278,9 @@ TEST(Request, C072AndC084PreRequestErrors) {
     EXPECT_EQ(Outcome(flow.Post(kCompletions, kBody, {{"x-test", c.order}})), c.outcome);
     EXPECT_THAT(TakeTrace(), ElementsAre("one.pre", "two.pre", "three.pre")) << "all of them run";
     flow.End(request::StreamEnd::kHalfClosed);
-    EXPECT_THAT(TakeTrace(), ElementsAre(StartsWith("one.body last end=4"),
-                                         StartsWith("two.body last end=4"),
-                                         StartsWith("three.body last end=4")));
+    EXPECT_THAT(TakeTrace(),
+                ElementsAre(StartsWith("one.body last end=4"), StartsWith("two.body last end=4"),
+                            StartsWith("three.body last end=4")));
     EXPECT_EQ(harness.Metric("llm_d_epp_request_running"), 0);
   }
 }
@@ -363,6 +367,63 @@ std::string LongPrompt(char fill) {
   return R"({"model":"m","prompt":")" + prompt + R"("})";
 }
 
+std::string TwoScorers(const char* first, const char* second) {
+  return std::string(R"(
+apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+plugins:
+  - type: test-filter
+  - type: test-scorer
+  - type: test-valued
+schedulingProfiles:
+  - name: default
+    plugins:
+      - {pluginRef: test-filter}
+      - {pluginRef: test-scorer, weight: )") +
+         first + "}\n      - {pluginRef: test-valued, weight: " + second + "}\n";
+}
+
+// Cases 57 to 60 of the scheduling list.
+TEST(Request, Case057To060ProfilesAddWeightedClampedScores) {
+  struct Case {
+    const char* name;
+    const char* weights[2];
+    const char* scores[2];
+    double total;
+  };
+  for (const Case& c : {Case{"Case057", {"1", "1"}, {"0.3", "0.8"}, 1.1},
+                        Case{"Case058", {"60", "40"}, {"0.3", "0.8"}, 50},
+                        Case{"Case059", {"1", "1"}, {"-0.5", "1.5"}, 1.0}}) {
+    SCOPED_TRACE(c.name);
+    Harness harness({.config = TwoScorers(c.weights[0], c.weights[1]),
+                     .request = {.emit_endpoint_scores = true}});
+    Pod best{"best", "10.0.0.1"};
+    best.labels = {{"score", c.scores[0]}, {"value", c.scores[1]}};
+    Pod other{"other", "10.0.0.2"};
+    other.labels = {{"score", "0"}, {"value", "0"}};
+    harness.SetPods({other, best});
+    Flow flow(harness);
+    const Verdict verdict = flow.Post(kCompletions, kBody);
+    EXPECT_EQ(Destination(verdict), "10.0.0.1:8000");
+    const auto* entry = Find(verdict.metadata, "envoy.lb", kScores);
+    ASSERT_NE(entry, nullptr);
+    using Numbers = std::vector<std::pair<std::string, double>>;
+    EXPECT_THAT(std::get<Numbers>(entry->value),
+                Contains(Pair("10.0.0.1:8000", testing::DoubleNear(c.total, 1e-9))));
+  }
+
+  Harness harness({.config = TwoScorers("1", "1")});
+  harness.SetPods(Scored({"1"}));
+  Flow flow(harness);
+  const Verdict verdict = flow.Post(kCompletions, kBody, {{"x-test", "filter=drop"}});
+  EXPECT_THAT(Outcome(verdict), StartsWith("429 ")) << "Case060";
+  EXPECT_EQ(DropReason(verdict), "rejected-saturated");
+  EXPECT_EQ(harness.Metric("llm_d_epp_plugin_duration_seconds_count", "extension_point=\"Filter\""),
+            1);
+  EXPECT_EQ(harness.Metric("llm_d_epp_plugin_duration_seconds_count", "extension_point=\"Scorer\""),
+            0);
+}
+
 TEST(Request, C082ConditionalDecode) {
   Harness harness({.config = kPrefix});
   harness.SetPods(Scored({"0", "0"}));
@@ -392,17 +453,16 @@ TEST(Request, C082ConditionalDecode) {
 TEST(Request, C083PreferTokens) {
   Harness harness({.config = kByLabel});
   harness.SetPods(Scored({"0"}));
-  for (const auto& [value, conditional] : std::vector<std::pair<const char*, bool>>{
-           {"return=minimal, if-available", true},
-           {"If-Available", true},
-           {"if-available;param=v", true},
-           {" if-available ; a=b ,x", true},
-           {"if-available-but-different", false},
-           {"", false},
-           {",,;,", false}}) {
+  for (const auto& [value, conditional] :
+       std::vector<std::pair<const char*, bool>>{{"return=minimal, if-available", true},
+                                                 {"If-Available", true},
+                                                 {"if-available;param=v", true},
+                                                 {" if-available ; a=b ,x", true},
+                                                 {"if-available-but-different", false},
+                                                 {"", false},
+                                                 {",,;,", false}}) {
     Flow flow(harness);
-    EXPECT_EQ(!Forwards(flow.Post(kCompletions, kBody, {{"prefer", value}})), conditional)
-        << value;
+    EXPECT_EQ(!Forwards(flow.Post(kCompletions, kBody, {{"prefer", value}})), conditional) << value;
   }
 }
 

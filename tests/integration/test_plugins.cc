@@ -51,8 +51,8 @@ epp::Status Obey(const epp::Call& call, std::string_view point) {
   return {};
 }
 
-double LabelScore(const epp_endpoint& endpoint) {
-  return std::strtod(std::string(epp::Label(endpoint, "score")).c_str(), nullptr);
+double LabelScore(const epp_endpoint& endpoint, std::string_view label = "score") {
+  return std::strtod(std::string(epp::Label(endpoint, label)).c_str(), nullptr);
 }
 
 constexpr epp::AttributeKind kTestValue{"test-value", EPP_T_F64, 1, "test-producer"};
@@ -94,7 +94,10 @@ class TestProducer {
   epp::Status Produce(const epp::Call& call, const epp::Candidates& in,
                       const epp::Outputs& out) const {
     const std::span<double> values = out.column<double>(0);
-    for (size_t i = 0; i < values.size(); ++i) values[i] = LabelScore(in.endpoint(i));
+    for (size_t i = 0; i < values.size(); ++i) {
+      const std::string_view own = epp::Label(in.endpoint(i), "value");
+      values[i] = LabelScore(in.endpoint(i), own.empty() ? "score" : "value");
+    }
     return Obey(call, "producer");
   }
 };
@@ -182,8 +185,10 @@ std::string Describe(const epp_response_event& event) {
   line += " end=" + std::to_string(event.end);
   if (event.usage) {
     line += " usage=" + std::to_string(event.usage->prompt_tokens) + "/" +
-            std::to_string(event.usage->completion_tokens);
+            std::to_string(event.usage->completion_tokens) +
+            " events=" + std::to_string(event.usage->events);
   }
+  line += " bytes=" + std::to_string(event.bytes.size);
   return line;
 }
 

@@ -7,12 +7,13 @@
 //
 //   test-filter    filter=drop drops every endpoint
 //   test-scorer    scores by the label "score"; scorer=nan, scorer=huge
-//   test-valued    scores by the attribute that test-producer makes, which is the same label
+//   test-valued    scores by what test-producer makes: the label "value", else "score"
 //   test-picker    picks the best; picker=none, picker=outside
 //   test-handler   runs all profiles, the first is primary; choose=nothing, conclude=outside
 //   test-parser    claims the path suffix test/parse; takes the body for the model's name
-//   test-hook      all response events; sets x-NAME in requests and responses; metadata
-//                  test/NAME at the end; NAME.pre=remove removes the request header x-remove-me
+//   test-hook      all response events; sets x-NAME in requests and responses, metadata test/NAME
+//                  at the end; NAME.pre=remove removes the request header x-remove-me;
+//                  NAME.pre=forge tries another destination and a header of two lines
 //   test-end       only the end of a response
 #pragma once
 
@@ -27,7 +28,7 @@ namespace epp::integration {
 std::span<const epp_plugin_type* const> TestPluginTypes();
 
 // What was called since the last Take, in order: "NAME.pre", "NAME.headers",
-// "NAME.body first last end=1 usage=P/C". Threads: any.
+// "NAME.body first last end=1 usage=P/C events=E bytes=N". Threads: any.
 std::vector<std::string> TakeTrace();
 
 }  // namespace epp::integration

@@ -102,9 +102,8 @@ TEST_F(WholeServer, C098InvalidJson) {
   WireStream stream(server);
   stream.RequestHeaders(kPost);
   stream.RequestBody("no healthy upstream", true);
-  EXPECT_THAT(
-      ImmediateOf(stream.Read()),
-      StartsWith("400 inference error: BadRequest - error unmarshaling request bodyMap: "));
+  EXPECT_THAT(ImmediateOf(stream.Read()),
+              StartsWith("400 inference error: BadRequest - error unmarshaling request bodyMap: "));
   EXPECT_EQ(stream.Finish(), "OK");
 }
 

@@ -74,9 +74,8 @@ struct WireStream::Impl {
 WireStream::WireStream(const WireServer& server) : impl_(std::make_unique<Impl>()) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  impl_->stub = pb::ExternalProcessor::NewStub(
-      grpc::CreateCustomChannel(StrCat("127.0.0.1:", server.port()),
-                                grpc::InsecureChannelCredentials(), arguments));
+  impl_->stub = pb::ExternalProcessor::NewStub(grpc::CreateCustomChannel(
+      StrCat("127.0.0.1:", server.port()), grpc::InsecureChannelCredentials(), arguments));
   impl_->context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
   impl_->stream = impl_->stub->Process(&impl_->context);
 }

@@ -1,11 +1,12 @@
 // The same request path behind the real ext-proc server, as a proxy sees it.
+#include "tests/integration/wire.h"
+
 #include <string>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/integration/test_plugins.h"
-#include "tests/integration/wire.h"
 
 namespace epp::integration {
 namespace {
@@ -126,8 +127,8 @@ TEST_F(WireWithHooks, C023StreamTrueWithoutSseHeader) {
 TEST_F(WireWithHooks, C025MetadataIsThatOfTheBodyMessage) {
   harness.SetPods({{"a", "10.0.0.1"}, {"b", "10.0.0.2"}});
   const auto hint = [](pb::ProcessingRequest& message, const char* address) {
-    auto& space = (*message.mutable_metadata_context()
-                        ->mutable_filter_metadata())["envoy.lb.subset_hint"];
+    auto& space =
+        (*message.mutable_metadata_context()->mutable_filter_metadata())["envoy.lb.subset_hint"];
     (*space.mutable_fields())["x-gateway-destination-endpoint-subset"]
         .mutable_list_value()
         ->add_values()
@@ -281,20 +282,20 @@ TEST_F(WireWithHooks, MessagesOutOfOrder) {
     s.RequestBody(kBody, true);
   };
   const Step headers = [](WireStream& s) { s.RequestHeaders(kPost); };
-  for (const std::vector<Step>& steps : std::vector<std::vector<Step>>{
-           {request_body},
-           {response_headers},
-           {response_body},
-           {trailers},
-           {headers, headers},
-           {headers, response_headers},
-           {headers, response_body},
-           {request, response_body},
-           {request, trailers},
-           {request, headers},
-           {request, response_headers, response_headers},
-           {request, response_headers, trailers, trailers},
-           {request, response_headers, headers}}) {
+  for (const std::vector<Step>& steps :
+       std::vector<std::vector<Step>>{{request_body},
+                                      {response_headers},
+                                      {response_body},
+                                      {trailers},
+                                      {headers, headers},
+                                      {headers, response_headers},
+                                      {headers, response_body},
+                                      {request, response_body},
+                                      {request, trailers},
+                                      {request, headers},
+                                      {request, response_headers, response_headers},
+                                      {request, response_headers, trailers, trailers},
+                                      {request, response_headers, headers}}) {
     WireStream stream(server);
     for (const Step step : steps) step(stream);
     stream.HalfClose();
