@@ -1,6 +1,8 @@
 #include "host/config/diagnostics.h"
 
 #include <algorithm>
+#include <map>
+#include <span>
 #include <tuple>
 #include <utility>
 
@@ -51,40 +53,64 @@ std::string_view SeverityName(Severity severity) {
 
 std::string Position(const Mark& mark) {
   if (!mark.source) return "";
-  if (mark.line == 0) return StrCat(mark.source->name, ": ");
-  return StrCat(mark.source->name, ":", mark.line, ":", mark.column, ": ");
+  const std::string name = Printable(mark.source->name);
+  if (mark.line == 0) return StrCat(name, ": ");
+  return StrCat(name, ":", mark.line, ":", mark.column, ": ");
 }
 
-using Marks = std::vector<Mark>;
+// Code points, which is what a terminal shows of most text.
+size_t Columns(std::string_view text) {
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+  }));
+}
+
+// The line of the mark, with the secrets in it masked.
+std::string VisibleLine(const Mark& mark, std::span<const Mark> redacted) {
+  std::string line(LineOf(mark.source->text, mark.line));
+  for (const Mark& secret : redacted) {
+    if (secret.source != mark.source || secret.line != mark.line || secret.column == 0) continue;
+    const size_t begin = std::min<size_t>(secret.column - 1, line.size());
+    const size_t length = secret.length == 0 ? line.size() : secret.length;
+    const size_t end = std::min(begin + length, line.size());
+    std::fill(line.begin() + static_cast<ptrdiff_t>(begin),
+              line.begin() + static_cast<ptrdiff_t>(end), '*');
+  }
+  return line;
+}
 
 // The source line with a caret below the place.
-void AppendExcerpt(const Diagnostic& d, const Marks& redacted, bool colour, std::string* out) {
-  std::string line(LineOf(d.mark.source->text, d.mark.line));
-  for (const Mark& hide : redacted) {
-    if (hide.source != d.mark.source || hide.line != d.mark.line || hide.column == 0) continue;
-    const size_t begin = std::min<size_t>(hide.column - 1, line.size());
-    const size_t size = hide.length == 0 ? line.size() : hide.length;
-    std::fill_n(line.begin() + static_cast<std::ptrdiff_t>(begin),
-                std::min(size, line.size() - begin), '*');
+void AppendExcerpt(const Diagnostic& d, std::span<const Mark> redacted, bool colour,
+                   std::string* out) {
+  const std::string full = VisibleLine(d.mark, redacted);
+  const size_t column = std::min<size_t>(d.mark.column > 0 ? d.mark.column - 1 : 0, full.size());
+  // Of a long line, the part around the place.
+  size_t begin = 0;
+  if (full.size() > kMaxExcerpt && column > kMaxExcerpt / 2) {
+    begin = column - kMaxExcerpt / 4;
+    while (begin > 0 && (static_cast<unsigned char>(full[begin]) & 0xC0) == 0x80) --begin;
   }
-  line.resize(std::min(line.size(), kMaxExcerpt));
-  const std::string number = StrCat(d.mark.line);
-  const std::string gutter(number.size() < 5 ? 5 - number.size() : 0, ' ');
-  StrAppend(out, gutter, number, " | ", Printable(line), "\n");
+  const std::string_view line = utf8::Truncate(std::string_view(full).substr(begin), kMaxExcerpt);
+  const std::string_view cut_before = begin > 0 ? "..." : "";
+  const std::string_view cut_after = begin + line.size() < full.size() ? "..." : "";
 
-  const size_t column = d.mark.column > 0 ? d.mark.column - 1 : 0;
-  if (column > line.size()) return;
+  const std::string number = StrCat(d.mark.line);
+  const size_t gutter = std::max<size_t>(number.size(), 5);
+  StrAppend(out, std::string(gutter - number.size(), ' '), number, " | ", cut_before,
+            Printable(line), cut_after, "\n");
+
+  const std::string_view before = line.substr(0, column - begin);
+  const std::string_view marked = line.substr(before.size()).substr(0, d.mark.length);
   // Control characters print longer than they are.
-  const size_t indent = Printable(std::string_view(line).substr(0, column)).size();
-  const size_t room = line.size() - column;
-  const size_t carets = std::clamp<size_t>(d.mark.length, 1, std::max<size_t>(room, 1));
-  StrAppend(out, "      | ", std::string(indent, ' '), colour ? "\x1b[31m" : "",
-            std::string(carets, '^'), colour ? "\x1b[0m" : "");
-  if (!d.caret.empty()) StrAppend(out, " ", Printable(d.caret));
-  StrAppend(out, "  [", d.code, "]\n");
+  const size_t indent = cut_before.size() + Columns(Printable(before));
+  const size_t carets = std::max<size_t>(Columns(Printable(marked)), 1);
+  StrAppend(out, std::string(gutter, ' '), " | ", std::string(indent, ' '),
+            colour ? "\x1b[31m" : "", std::string(carets, '^'), colour ? "\x1b[0m" : "");
+  if (!d.caret.empty()) StrAppend(out, " ", Printable(d.caret), " ");
+  StrAppend(out, " [", d.code, "]\n");
 }
 
-std::string RenderOne(const Diagnostic& d, const Marks& redacted, bool colour) {
+std::string RenderOne(const Diagnostic& d, std::span<const Mark> redacted, bool colour) {
   std::string out = StrCat(Position(d.mark), SeverityName(d.severity), ": ", Printable(d.message));
   const bool excerpt = d.mark.source && d.mark.line > 0;
   if (!excerpt) {
@@ -97,20 +123,18 @@ std::string RenderOne(const Diagnostic& d, const Marks& redacted, bool colour) {
   return out;
 }
 
-// By text, in the order of their first finding, and by place in it.
+// By position; the texts in the order in which they were first complained about.
 std::vector<const Diagnostic*> Sorted(const std::vector<Diagnostic>& all) {
   std::vector<const Diagnostic*> sorted;
-  std::vector<const SourceText*> texts;
+  std::map<const SourceText*, size_t> rank;
   for (const Diagnostic& d : all) {
     sorted.push_back(&d);
-    texts.push_back(d.mark.source.get());
+    rank.emplace(d.mark.source.get(), rank.size());
   }
-  const auto key = [&](const Diagnostic* d) {
-    const auto text = std::find(texts.begin(), texts.end(), d->mark.source.get()) - texts.begin();
-    return std::tuple(text, d->mark.line, d->mark.column);
-  };
-  std::stable_sort(sorted.begin(), sorted.end(),
-                   [&](const Diagnostic* a, const Diagnostic* b) { return key(a) < key(b); });
+  std::stable_sort(sorted.begin(), sorted.end(), [&](const Diagnostic* a, const Diagnostic* b) {
+    return std::tuple(rank.at(a->mark.source.get()), a->mark.line, a->mark.column) <
+           std::tuple(rank.at(b->mark.source.get()), b->mark.line, b->mark.column);
+  });
   return sorted;
 }
 

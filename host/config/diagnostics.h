@@ -48,11 +48,12 @@ class Diagnostics {
   bool ok() const { return errors_ == 0; }
   size_t errors() const { return errors_; }
   size_t warnings() const { return all_.size() - errors_; }
-  // Sorted by position at rendering; at most 50 are shown, then a count.
+  // In order of discovery.
   const std::vector<Diagnostic>& all() const { return all_; }
-  // The text form: "file:line:column: error: ..." with source line and caret.
+  // The text form: "file:line:column: error: ..." with source line and caret, sorted by position;
+  // at most 50 are shown, then a count.
   std::string Render(bool colour = false) const;
-  // The JSON form: an array of diagnostic objects.
+  // The JSON form: an array of diagnostic objects, all of them.
   std::string RenderJson() const;
 
  private:

@@ -6,9 +6,11 @@
 #include <cmath>
 #include <exception>
 #include <sstream>
+#include <unordered_set>
 
 #include "host/base/json_writer.h"
 #include "host/base/str_cat.h"
+#include "host/base/utf8.h"
 #include "yaml-cpp/eventhandler.h"
 #include "yaml-cpp/yaml.h"
 
@@ -17,6 +19,7 @@ namespace {
 
 constexpr size_t kMaxDepth = 64;
 constexpr size_t kMaxNodes = 200'000;
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 std::optional<bool> BoolOf(std::string_view text) {
   for (const std::string_view yes :
@@ -30,21 +33,45 @@ std::optional<bool> BoolOf(std::string_view text) {
   return std::nullopt;
 }
 
-std::optional<int64_t> IntOf(std::string_view text) {
-  int base = 10;
+// A number's sign and its text without underscores; nothing when it cannot be a number.
+struct Unsigned {
   bool negative = false;
+  std::string text;
+};
+std::optional<Unsigned> SplitSign(std::string_view text) {
+  Unsigned out;
   if (text.starts_with('+') || text.starts_with('-')) {
-    negative = text.front() == '-';
+    out.negative = text.front() == '-';
     text.remove_prefix(1);
   }
-  if (text.starts_with("0x")) {
-    base = 16;
-    text.remove_prefix(2);
-  } else if (text.starts_with("0o")) {
-    base = 8;
-    text.remove_prefix(2);
+  if (text.empty() || (text.front() != '.' && (text.front() < '0' || text.front() > '9'))) {
+    return std::nullopt;
   }
-  if (text.empty() || text.front() == '-' || text.front() == '+') return std::nullopt;
+  out.text = text;
+  std::erase(out.text, '_');
+  return out;
+}
+
+std::optional<int64_t> IntOf(std::string_view plain) {
+  const std::optional<Unsigned> number = SplitSign(plain);
+  if (!number) return std::nullopt;
+  const bool negative = number->negative;
+  std::string_view text = number->text;
+  int base = 10;
+  const std::string_view prefix = text.substr(0, 2);
+  if (prefix == "0x" || prefix == "0X") {
+    base = 16;
+  } else if (prefix == "0o" || prefix == "0O") {
+    base = 8;
+  } else if (prefix == "0b" || prefix == "0B") {
+    base = 2;
+  }
+  if (base != 10) {
+    text.remove_prefix(2);
+  } else if (text.size() > 1 && text.front() == '0') {
+    base = 8;  // YAML 1.1: 010 is eight
+  }
+  if (text.empty() || text.front() == '-') return std::nullopt;
   uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
   if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
@@ -52,18 +79,16 @@ std::optional<int64_t> IntOf(std::string_view text) {
   return negative ? static_cast<int64_t>(-value) : static_cast<int64_t>(value);
 }
 
-std::optional<double> FloatOf(std::string_view text) {
-  if (text.starts_with('+')) text.remove_prefix(1);
-  if (text.empty() ||
-      (text.front() != '-' && text.front() != '.' && (text.front() < '0' || text.front() > '9'))) {
-    return std::nullopt;
-  }
+std::optional<double> FloatOf(std::string_view plain) {
+  const std::optional<Unsigned> number = SplitSign(plain);
+  if (!number) return std::nullopt;
+  const std::string_view text = number->text;
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) {
     return std::nullopt;
   }
-  return value;
+  return number->negative ? -value : value;
 }
 
 Node::Scalar Classify(std::string_view text) {
@@ -79,7 +104,7 @@ class TreeBuilder final : public YAML::EventHandler {
   TreeBuilder(std::shared_ptr<const SourceText> source, Diagnostics& out)
       : source_(std::move(source)), out_(out) {
     // Byte offset of each line, for finding the end of a scalar.
-    lines_.push_back(0);
+    lines_.push_back(source_->text.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0);
     for (size_t i = 0; i < source_->text.size(); ++i) {
       if (source_->text[i] == '\n') lines_.push_back(i + 1);
     }
@@ -101,6 +126,7 @@ class TreeBuilder final : public YAML::EventHandler {
                 const std::string& value) override {
     NoAnchor(mark, anchor);
     NoTag(mark, tag);
+    if (tag == "!") Closed(mark);
     Node node;
     node.kind = Node::Kind::kScalar;
     node.mark = MarkAt(mark, ScalarLength(mark, value));
@@ -129,11 +155,41 @@ class TreeBuilder final : public YAML::EventHandler {
   struct Frame {
     Node node;
     std::optional<Node> key;  // of a map, waiting for its value
+    std::unordered_set<std::string> names;
   };
 
   Mark MarkAt(const YAML::Mark& mark, size_t length) const {
+    // The library does not count the mark at the start of the text.
+    const size_t skipped = mark.line <= 0 ? lines_[0] : 0;
     return {source_, static_cast<uint32_t>(std::max(mark.line, 0) + 1),
-            static_cast<uint32_t>(std::max(mark.column, 0) + 1), static_cast<uint32_t>(length)};
+            static_cast<uint32_t>(static_cast<size_t>(std::max(mark.column, 0)) + skipped + 1),
+            static_cast<uint32_t>(length)};
+  }
+
+  // One past the closing quote of the scalar that begins there; npos when there is none.
+  size_t QuotedEnd(size_t begin) const {
+    const std::string_view text = source_->text;
+    const char quote = text[begin];
+    for (size_t end = begin + 1; end < text.size(); ++end) {
+      const bool escape = quote == '"' ? text[end] == '\\' : text.substr(end, 2) == "''";
+      if (escape) {
+        ++end;
+      } else if (text[end] == quote) {
+        return end + 1;
+      }
+    }
+    return std::string_view::npos;
+  }
+
+  // The library takes the end of the text for a closing quote, as in a file that was cut off.
+  void Closed(const YAML::Mark& mark) const {
+    if (mark.line < 0 || static_cast<size_t>(mark.line) >= lines_.size()) return;
+    const size_t begin = lines_[static_cast<size_t>(mark.line)] + static_cast<size_t>(mark.column);
+    if (begin >= source_->text.size()) return;
+    const char quote = source_->text[begin];
+    if ((quote == '"' || quote == '\'') && QuotedEnd(begin) == std::string_view::npos) {
+      throw YAML::ParserException(mark, "a quote is not closed");
+    }
   }
 
   // Bytes of a scalar in its first line, quotes included.
@@ -144,8 +200,7 @@ class TreeBuilder final : public YAML::EventHandler {
     if (begin >= text.size()) return 1;
     const char quote = text[begin];
     if (quote == '"' || quote == '\'') {
-      const size_t end = text.find_first_of(std::string{quote, '\n'}, begin + 1);
-      return end == std::string_view::npos ? 1 : end - begin + 1;
+      return std::min({QuotedEnd(begin), text.find('\n', begin), text.size()}) - begin;
     }
     return std::max<size_t>(std::min(value.size(), value.find('\n')), 1);
   }
@@ -169,7 +224,7 @@ class TreeBuilder final : public YAML::EventHandler {
     Node node;
     node.kind = kind;
     node.mark = MarkAt(mark, 1);
-    stack_.push_back({std::move(node), std::nullopt});
+    stack_.push_back({std::move(node), std::nullopt, {}});
   }
 
   void Close() {
@@ -199,10 +254,7 @@ class TreeBuilder final : public YAML::EventHandler {
       top.key = std::move(node);
       return;
     }
-    const bool repeated =
-        std::any_of(top.node.members.begin(), top.node.members.end(),
-                    [&](const auto& member) { return member.first.text == top.key->text; });
-    if (repeated) {
+    if (!top.names.insert(top.key->text).second) {
       out_.Error(top.key->mark, "EPP-CFG-DUPLICATE-KEY",
                  StrCat("key \"", top.key->text, "\" is repeated"), "already set above");
     } else {
@@ -259,11 +311,11 @@ void WriteJson(const Node& node, JsonWriter& w) {
 }  // namespace
 
 Node::Node() = default;
+Node::Node(const Node& other) = default;
+Node::Node(Node&& other) noexcept = default;
+Node& Node::operator=(const Node& other) = default;
+Node& Node::operator=(Node&& other) noexcept = default;
 Node::~Node() = default;
-Node::Node(const Node&) = default;
-Node::Node(Node&&) noexcept = default;
-Node& Node::operator=(const Node&) = default;
-Node& Node::operator=(Node&&) noexcept = default;
 
 const Node* Node::Find(std::string_view name) const {
   for (const auto& [key, value] : members) {
@@ -325,6 +377,22 @@ std::string ToJson(const Node& node) {
   return out;
 }
 
+namespace {
+
+// Position of the first byte that no text has. The library takes one control character for the end
+// of the text, and would drop what follows.
+std::optional<size_t> FirstUnusableByte(std::string_view text) {
+  const size_t valid = utf8::ValidPrefix(text);
+  for (size_t i = 0; i < valid; ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    if (c == 0x7f || (c < 0x20 && c != '\t' && c != '\n' && c != '\r')) return i;
+  }
+  if (valid < text.size()) return valid;
+  return std::nullopt;
+}
+
+}  // namespace
+
 std::optional<Node> ParseDocument(std::shared_ptr<const SourceText> source, Diagnostics& out) {
   Mark start{source, 0, 0, 0};
   if (source->text.size() > kMaxDocumentBytes) {
@@ -332,8 +400,16 @@ std::optional<Node> ParseDocument(std::shared_ptr<const SourceText> source, Diag
               StrCat("is ", source->text.size(), " bytes, want at most ", kMaxDocumentBytes));
     return std::nullopt;
   }
-  if (source->text.find('\0') != std::string::npos) {
-    out.Error(start, "EPP-CFG-SYNTAX", "holds a zero byte, want text");
+  if (const std::optional<size_t> at = FirstUnusableByte(source->text)) {
+    const std::string_view before = std::string_view(source->text).substr(0, *at);
+    const size_t line_begin = before.rfind('\n') + 1;  // 0 when there is none
+    start.line = static_cast<uint32_t>(std::count(before.begin(), before.end(), '\n') + 1);
+    start.column = static_cast<uint32_t>(*at - line_begin + 1);
+    start.length = 1;
+    out.Error(start, "EPP-CFG-SYNTAX",
+              static_cast<unsigned char>(source->text[*at]) < 0x80
+                  ? "holds a control character, want text"
+                  : "is not UTF-8");
     return std::nullopt;
   }
   const size_t errors = out.errors();

@@ -27,12 +27,15 @@ extern const char* const kDefaultConfig;
 class ParamValues {
  public:
   std::span<const epp_value> view() const { return values_; }
+  // Where the config gives a value; without source when it does not.
+  const Mark& mark(size_t index) const { return marks_[index]; }
   // For comparing instances across generations: equal texts mean equal values.
   std::string Canonical() const;
 
  private:
   friend class ParamDecoder;
   std::vector<epp_value> values_;
+  std::vector<Mark> marks_;
   std::deque<std::string> texts_;
   std::deque<std::vector<epp_str>> lists_;
 };

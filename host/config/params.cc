@@ -1,7 +1,7 @@
 #include "host/config/params.h"
 
 #include <algorithm>
-#include <cmath>
+#include <cctype>
 #include <limits>
 #include <set>
 #include <span>
@@ -74,6 +74,7 @@ class ParamDecoder {
       values_->values_.push_back(Default(*spec));
       has_secret_ |= (spec->flags & EPP_PARAM_SECRET) != 0;
     }
+    values_->marks_.resize(specs().size());
   }
 
   std::shared_ptr<const ParamValues> Run(const Node* parameters, const Mark& mark) {
@@ -116,7 +117,7 @@ class ParamDecoder {
   }
 
   bool IsPrefix(const std::string& path) const {
-    const std::string prefix = Lower(path) + ".";
+    const std::string prefix = Lower(path + ".");
     return std::any_of(specs().begin(), specs().end(), [&](const epp_param_spec* spec) {
       return Lower(spec->name).starts_with(prefix);
     });
@@ -147,13 +148,13 @@ class ParamDecoder {
     std::vector<std::string> names;
     for (const epp_param_spec* spec : specs()) {
       const std::string_view name = spec->name;
-      if (!name.starts_with(prefix)) continue;
+      if (!Lower(name).starts_with(Lower(prefix))) continue;
       const std::string_view rest = name.substr(prefix.size());
       names.emplace_back(rest.substr(0, rest.find('.')));
     }
     const std::string_view near = Nearest(key.text, names);
     std::string hint;
-    if (names.empty()) {
+    if (specs().empty()) {
       hint = StrCat(type_.name, " takes no parameters");
     }
     out_.Error(key.mark, "EPP-CFG-UNKNOWN-KEY", StrCat(what_, ": unknown parameter \"", path, "\""),
@@ -181,6 +182,7 @@ class ParamDecoder {
     epp_value& value = values_->values_[index];
     if (!Convert(spec, node, value)) return;
     value.present = 1;
+    values_->marks_[index] = node.mark;
   }
 
   // Keeps a value out of the excerpts of all messages.
@@ -221,7 +223,8 @@ class ParamDecoder {
         const absl::StatusOr<int64_t> ns = ParseGoDurationNs(node.text);
         if (!ns.ok()) return WrongType(spec, node);
         value.v.i64 = *ns;
-        return InRange(spec, node, static_cast<double>(*ns) * 1e-9);
+        // Divided, not multiplied by 1e-9: "300ms" must be exactly 0.3.
+        return InRange(spec, node, static_cast<double>(*ns) / 1e9);
       }
       case EPP_P_STR:
       case EPP_P_PLUGIN:
@@ -242,15 +245,18 @@ class ParamDecoder {
   bool ConvertList(const epp_param_spec& spec, const Node& node, epp_value& value) {
     if (node.kind != Node::Kind::kList) return WrongType(spec, node);
     std::vector<epp_str>& list = values_->lists_.emplace_back();
+    bool texts = true;
     for (const Node& item : node.items) {
       if (!item.IsText()) {
+        texts = false;
         out_.Error(item.mark, "EPP-CFG-TYPE",
                    StrCat(what_, ": an item of parameter \"", spec.name, "\" is ", item.KindName(),
                           ", want a string"));
-        return false;
+        continue;
       }
       list.push_back(Keep(item.text));
     }
+    if (!texts) return false;
     value.v.list.items = list.data();
     value.v.list.count = list.size();
     return true;

@@ -14,6 +14,9 @@
 namespace epp::config {
 namespace {
 
+// Of every list in the schema. Checks compare entries with each other.
+constexpr size_t kMaxListItems = 1024;
+
 // Keys of the schema by the object that they belong to, for "this key belongs to ...".
 struct KnownKey {
   std::string_view key;
@@ -128,6 +131,12 @@ class Decoder {
             StrCat(what, ".", name, " is ", node->KindName(), ", want a list"));
       return nullptr;
     }
+    if (node->items.size() > kMaxListItems) {
+      Error(node->mark, "EPP-CFG-TOO-MANY",
+            StrCat(what, ".", name, " has ", node->items.size(), " entries, want at most ",
+                   kMaxListItems));
+      return nullptr;
+    }
     return &node->items;
   }
 
@@ -144,14 +153,15 @@ class Decoder {
   }
 
   void Duration(const Node& map, std::string_view name, std::string_view what,
-                bool negative = false) {
+                bool may_be_negative = false) {
     const std::optional<std::string> text = Text(map, name, what);
     if (!text) return;
     const absl::StatusOr<int64_t> ns = ParseGoDurationNs(*text);
-    if (!ns.ok() || (*ns < 0 && !negative)) {
+    if (!ns.ok() || (*ns < 0 && !may_be_negative)) {
       Error(map.Find(name)->mark, "EPP-CFG-DURATION",
             StrCat(what, ".", name, " is \"", *text,
-                   "\", want a duration such as \"90s\" or \"1m30s\", not negative"));
+                   "\", want a duration such as \"90s\" or \"1m30s\"",
+                   may_be_negative ? "" : ", not negative"));
     }
   }
 
@@ -162,11 +172,20 @@ class Decoder {
     CheckKeys(node, what, known);
     const std::optional<std::string> name = Text(node, "pluginRef", what);
     if (!name || name->empty()) {
-      if (!node.Find("pluginRef") || name) {
+      if (!Member(node, "pluginRef") || name) {
         Error(node.mark, "EPP-CFG-MISSING", StrCat(what, " has no pluginRef"));
       }
       return std::nullopt;
     }
+    return Reference{*name, node.Find("pluginRef")->mark};
+  }
+
+  // {pluginRef: NAME}, where no name means the default one.
+  std::optional<Reference> Detector(const Node& node, std::string_view what) {
+    if (!IsMap(node, what)) return std::nullopt;
+    CheckKeys(node, what, {"pluginRef"});
+    const std::optional<std::string> name = Text(node, "pluginRef", what);
+    if (!name || name->empty()) return std::nullopt;
     return Reference{*name, node.Find("pluginRef")->mark};
   }
 
@@ -237,21 +256,23 @@ class Decoder {
       plugin.mark = node.mark;
       const std::optional<std::string> type = Text(node, "type", "plugin");
       const std::optional<std::string> name = Text(node, "name", "plugin");
+      const bool named = name && !name->empty();
       if (!type || type->empty()) {
-        if (!node.Find("type") || type) {
+        if (!Member(node, "type") || type) {
           Error(node.mark, "EPP-CFG-NO-TYPE",
-                name ? StrCat("plugin \"", *name, "\" has no type")
-                     : std::string("a plugin has no type"));
+                named ? StrCat("plugin \"", *name, "\" has no type")
+                      : std::string("a plugin has no type"));
         }
-        continue;
+        if (!named) continue;
+      } else {
+        plugin.type = {*type, node.Find("type")->mark};
       }
-      plugin.type = {*type, node.Find("type")->mark};
-      plugin.name = name && !name->empty() ? *name : *type;
+      plugin.name = named ? *name : *type;
       if (const Node* parameters = node.Find("parameters")) plugin.parameters = *parameters;
       if (!names.insert(plugin.name).second) {
-        Error(name ? node.Find("name")->mark : plugin.type.mark, "EPP-CFG-DUPLICATE-NAME",
+        Error(named ? node.Find("name")->mark : plugin.type.mark, "EPP-CFG-DUPLICATE-NAME",
               StrCat("two plugins are named \"", plugin.name, "\""),
-              name ? "" : "its type is its name: give it one");
+              named ? "" : "its type is its name: give it one");
         continue;
       }
       config.plugins.push_back(std::move(plugin));
@@ -270,7 +291,7 @@ class Decoder {
       profile.mark = node.mark;
       const std::optional<std::string> name = Text(node, "name", "profile");
       if (!name || name->empty()) {
-        if (!node.Find("name") || name) {
+        if (!Member(node, "name") || name) {
           Error(node.mark, "EPP-CFG-MISSING", "a profile has no name");
         }
         continue;
@@ -334,7 +355,7 @@ class Decoder {
                    "\", but no plugin type synchronises replicas"));
     }
     // Not positive means the default.
-    Duration(*data, "crossReplicaSyncInterval", "dataLayer", /*negative=*/true);
+    Duration(*data, "crossReplicaSyncInterval", "dataLayer", true);
   }
 
   void Band(const Node& band, const std::string& what, RawConfig& config) {
@@ -373,7 +394,8 @@ class Decoder {
     if (const std::vector<Node>* bands = List(*flow, "priorityBands", "flowControl")) {
       for (const Node& band : *bands) {
         Band(band, "flowControl.priorityBands: an entry", config);
-        const Node* priority = band.Find("priority");
+        if (band.kind != Node::Kind::kMap) continue;
+        const Node* priority = Member(band, "priority");
         const std::optional<int64_t> value =
             priority ? AsInt(*priority) : std::optional<int64_t>(0);
         if (value && !priorities.insert(*value).second) {
@@ -387,7 +409,7 @@ class Decoder {
           {*policy, flow->Find("usageLimitPolicyPluginRef")->mark});
     }
     if (const Node* detector = Member(*flow, "saturationDetector")) {
-      config.saturation_detector = Ref(*detector, "flowControl.saturationDetector");
+      config.saturation_detector = Detector(*detector, "flowControl.saturationDetector");
     }
     const bool has_more =
         std::any_of(flow->members.begin(), flow->members.end(), [](const auto& member) {
@@ -426,7 +448,7 @@ class Decoder {
                    "top-level \"saturationDetector\" is deprecated, want "
                    "flowControl.saturationDetector",
                    "moved in llm-d.ai/v1alpha1");
-      const std::optional<Reference> ref = Ref(*detector, "saturationDetector");
+      const std::optional<Reference> ref = Detector(*detector, "saturationDetector");
       if (!config.saturation_detector) config.saturation_detector = ref;
     }
     if (const Node* parser = Member(root, "parser")) {
@@ -441,13 +463,13 @@ class Decoder {
   // The samples of llm-d-router carry placeholders that a deployment script was to fill.
   void FindPlaceholders(const Node& node) {
     if (node.kind == Node::Kind::kScalar) {
-      const size_t at = node.text.find("${");
-      const size_t end = node.text.find('}', at == std::string::npos ? 0 : at);
-      if (at != std::string::npos && end != std::string::npos) {
-        // No more than the placeholder: the rest may be secret.
+      const size_t begin = node.text.find("${");
+      const size_t end = node.text.find('}', begin);
+      if (begin != std::string::npos && end != std::string::npos) {
+        // Only the placeholder: what stands around it may be a secret.
         out_.Warning(
             node.mark, "EPP-CFG-UNSUBSTITUTED",
-            StrCat("\"", node.text.substr(at, end - at + 1), "\" looks like a placeholder"),
+            StrCat("\"", node.text.substr(begin, end - begin + 1), "\" looks like a placeholder"),
             "nothing is substituted here");
       }
     }

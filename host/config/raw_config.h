@@ -19,7 +19,7 @@ struct Reference {
 
 struct RawPlugin {
   std::string name;  // the type where the config gives none
-  Reference type;
+  Reference type;    // empty when the config gives none, which was reported
   std::optional<Node> parameters;
   Mark mark;  // of the entry
 };

@@ -43,6 +43,9 @@ namespace {
 
 using loader::TypeEntry;
 
+// Errors after so many get no list of what is defined: nobody will see it, and making it is dear.
+constexpr size_t kSuggestUntil = 100;
+
 constexpr std::array kDefaultParsers = {"openai-parser", "anthropic-parser", "vllmhttp-parser",
                                         "passthrough-parser"};
 constexpr std::string_view kMetricsSource = "metrics-data-source";
@@ -83,7 +86,7 @@ class Resolver {
     DataLayer(raw);
     FlowControl(raw);
     Stability();
-    if (out_.ok()) OrderByReferences();
+    OrderByReferences();
     return std::move(result_);
   }
 
@@ -101,6 +104,8 @@ class Resolver {
     std::vector<std::string> names;
     std::string want;
     for (const PluginSpec& plugin : plugins()) {
+      if (out_.errors() > kSuggestUntil) break;
+      if (!plugin.injected.empty()) continue;
       if (!interface_id.empty() && !plugin.type->Implements(interface_id)) continue;
       names.push_back(plugin.name);
     }
@@ -125,6 +130,15 @@ class Resolver {
                  "epp plugins lists what is");
       return std::nullopt;
     }
+    if (declared_.contains(type_name)) {
+      if (!Find(type_name)) return std::nullopt;  // what is wrong with it was reported
+      out_.Error(mark, "EPP-CFG-DUPLICATE-NAME",
+                 StrCat("a plugin of another type is named \"", type_name,
+                        "\", which is needed for ", why),
+                 "", "give that plugin another name");
+      return std::nullopt;
+    }
+    declared_.insert(std::string(type_name));
     std::optional<PluginSpec> spec =
         DefaultInstance(*type, std::string(type_name), why, mark, out_);
     if (!spec) return std::nullopt;
@@ -137,6 +151,7 @@ class Resolver {
     for (const TypeEntry* type : catalog_.types()) known.push_back(type->name());
     for (const RawPlugin& plugin : raw.plugins) {
       declared_.insert(plugin.name);
+      if (plugin.type.name.empty()) continue;  // reported
       bool via_alias = false;
       const TypeEntry* type = catalog_.Find(plugin.type.name, &via_alias);
       if (type == nullptr) {
@@ -260,7 +275,7 @@ class Resolver {
     for (const Reference& ref : wanted) {
       std::optional<size_t> parser = Find(ref.name);
       if (!parser && !declared_.contains(ref.name)) {
-        if (catalog_.Find(ref.name)) {
+        if (defaults || catalog_.Find(ref.name)) {
           parser =
               Inject(ref.name, defaults ? "a default parser" : "named by requestHandler", ref.mark);
         } else {
@@ -363,7 +378,9 @@ class Resolver {
     static constexpr std::array kDefaults = {"fcfs-ordering-policy",
                                              "global-strict-fairness-policy",
                                              "static-usage-limit-policy", "utilization-detector"};
-    std::vector<Reference> refs = raw.flow_control_references;
+    // With the gate off only the detector is read.
+    std::vector<Reference> refs;
+    if (raw.flow_control_gate) refs = raw.flow_control_references;
     if (raw.saturation_detector) refs.push_back(*raw.saturation_detector);
     for (const Reference& ref : refs) {
       const bool known = declared_.contains(ref.name) ||
@@ -400,9 +417,10 @@ class Resolver {
         const std::string_view name(value.v.str.data, value.v.str.size);
         if (const std::optional<size_t> other = Find(name)) {
           before[i].push_back(*other);
-        } else if (value.v.str.data != plugin.type->type->params[p]->default_value.v.str.data) {
+        } else if (const Mark& mark = plugin.params->mark(p);
+                   mark.source && !declared_.contains(name)) {
           // Only what the config says must exist; what a default means is the plugin's business.
-          Undefined({std::string(name), plugin.mark},
+          Undefined({std::string(name), mark},
                     StrCat("plugin ", Quoted(plugin.name, plugin.type->name()), ": parameter \"",
                            plugin.type->type->params[p]->name, "\": plugin"),
                     "");

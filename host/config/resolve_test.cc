@@ -220,7 +220,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"Experimental", "plugins: [{type: alpha-scorer}]\n", {"EPP-CFG-EXPERIMENTAL@1:18"}},
         Refused{"UndeclaredReference",
                 "plugins: [{type: always-decider, parameters: {deciderRef: nobody}}]\n",
-                {"EPP-CFG-UNDEFINED-REF@1:18"}},
+                {"EPP-CFG-UNDEFINED-REF@1:59"}},
         Refused{"SelfReference",
                 "plugins: [{type: always-decider, parameters: {deciderRef: always-decider}}]\n",
                 {"EPP-CFG-CYCLE@1:18"}},

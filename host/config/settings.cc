@@ -20,6 +20,11 @@ using Type = SettingSpec::Type;
 
 constexpr int64_t kSecond = 1'000'000'000;
 
+constexpr std::string_view kLogLevels[] = {"error", "warn", "info", "debug", "trace"};
+constexpr std::string_view kLogFormats[] = {"auto", "text", "json"};
+constexpr std::string_view kTlsVersions[] = {"", "VersionTLS10", "VersionTLS11", "VersionTLS12",
+                                             "VersionTLS13"};
+
 constexpr std::array kTable = {
     SettingSpec{"config.file", Type::kText, "\"\"", "scheduling config; --config-file wins",
                 &Settings::config_file},
@@ -74,7 +79,8 @@ constexpr std::array kTable = {
     SettingSpec{"tls.reload", Type::kBool, "false", "follow changes in cert_dir",
                 &Settings::cert_reload},
     SettingSpec{"tls.min", Type::kText, "\"\"",
-                "VersionTLS12 or VersionTLS13; empty: the library's", &Settings::tls_min},
+                "VersionTLS12 or VersionTLS13; empty: the library's", &Settings::tls_min, 0, 0,
+                kTlsVersions},
 
     SettingSpec{"admin.socket", Type::kText, "\"/run/epp/admin.sock\"", "empty turns it off",
                 &Settings::admin_socket},
@@ -102,8 +108,9 @@ constexpr std::array kTable = {
         &Settings::observe},
 
     SettingSpec{"log.level", Type::kText, "\"info\"", "error, warn, info, debug, trace; -v wins",
-                &Settings::log_level},
-    SettingSpec{"log.format", Type::kText, "\"auto\"", "auto, text, json", &Settings::log_format},
+                &Settings::log_level, 0, 0, kLogLevels},
+    SettingSpec{"log.format", Type::kText, "\"auto\"", "auto, text, json", &Settings::log_format, 0,
+                0, kLogFormats},
 
     SettingSpec{"metrics.old_names", Type::kBool, "false",
                 "also emit the deprecated metric names of llm-d-router", &Settings::old_names},
@@ -154,6 +161,19 @@ std::string TextOf(const toml::node& node) {
   return out.str();
 }
 
+// The same for a message.
+std::string Shown(const toml::node& node) {
+  if (node.is_table()) return "a table";
+  if (node.is_array()) return "a list";
+  if (node.is_string()) return StrCat("\"", TextOf(node), "\"");
+  return TextOf(node);
+}
+
+const char* CodeOf(const absl::Status& status) {
+  if (absl::IsOutOfRange(status)) return "EPP-SET-RANGE";
+  return absl::IsNotFound(status) ? "EPP-SET-CHOICE" : "EPP-SET-TYPE";
+}
+
 Mark MarkOf(const std::shared_ptr<const SourceText>& text, const toml::source_region& region) {
   Mark mark;
   mark.source = text;
@@ -182,6 +202,13 @@ absl::Status SettingsBuilder::Set(const SettingSpec& spec, std::string_view text
   const std::string quoted = StrCat("\"", text, "\"");
   switch (spec.type) {
     case Type::kText:
+      if (!spec.choices.empty() && std::ranges::find(spec.choices, text) == spec.choices.end()) {
+        std::string want;
+        for (const std::string_view choice : spec.choices) {
+          StrAppend(&want, want.empty() ? "" : ", ", "\"", choice, "\"");
+        }
+        return absl::NotFoundError(StrCat(spec.key, " is ", quoted, ", want one of ", want));
+      }
       settings_.*std::get<std::string Settings::*>(spec.member) = text;
       return absl::OkStatus();
     case Type::kBool:
@@ -217,7 +244,7 @@ absl::Status SettingsBuilder::Set(const SettingSpec& spec, std::string_view text
     if (error != std::errc() || end != text.data() + text.size()) return Wrong(spec, quoted);
   }
   if (value < spec.min || value > spec.max) {
-    return absl::InvalidArgumentError(
+    return absl::OutOfRangeError(
         StrCat(spec.key, " is ", text, ", want ", FormatNumber(spec.type, spec.min),
                spec.max == INT64_MAX ? std::string(" or more")
                                      : StrCat(" to ", FormatNumber(spec.type, spec.max))));
@@ -283,25 +310,34 @@ void SettingsBuilder::ApplyFile(std::shared_ptr<const SourceText> text, Diagnost
                                                     : node.is_string();
       if (!fits) {
         out.Error(mark, "EPP-SET-TYPE",
-                  StrCat(key, " is ", TextOf(node), ", want ", TypeName(spec->type)));
+                  StrCat(key, " is ", Shown(node), ", want ", TypeName(spec->type)));
         continue;
       }
-      if (pinned_.contains(key)) continue;
+      const bool pinned = pinned_.contains(key);
       if (list) {
         std::vector<std::string> items;
+        const size_t errors = out.errors();
         for (const toml::node& item : *node.as_array()) {
           if (!item.is_string()) {
             out.Error(MarkOf(text, item.source()), "EPP-SET-TYPE",
-                      StrCat(key, " has an item that is ", TextOf(item), ", want a string"));
+                      StrCat(key, " has an item that is ", Shown(item), ", want a string"));
             continue;
           }
           items.push_back(item.as_string()->get());
         }
+        if (pinned || out.errors() > errors) continue;
         settings_.*std::get<std::vector<std::string> Settings::*>(spec->member) = std::move(items);
-      } else if (const absl::Status status = Set(*spec, TextOf(node)); !status.ok()) {
-        out.Error(mark, "EPP-SET-RANGE",
-                  std::string(status.message().data(), status.message().size()));
-        continue;
+      } else {
+        const Settings kept = settings_;
+        if (const absl::Status status = Set(*spec, TextOf(node)); !status.ok()) {
+          out.Error(mark, CodeOf(status),
+                    std::string(status.message().data(), status.message().size()));
+          continue;
+        }
+        if (pinned) {  // checked all the same
+          settings_ = kept;
+          continue;
+        }
       }
       origins_[key] = StrCat(text->name, ":", mark.line);
     }

@@ -72,6 +72,7 @@ struct SettingSpec {
       member;
   int64_t min = 0;
   int64_t max = INT64_MAX;
+  std::span<const std::string_view> choices = {};  // of a text; none means any
 };
 
 // All settings, in the order of the example file.

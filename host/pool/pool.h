@@ -40,7 +40,7 @@ struct AttributeValue {
   bool present = true;
   int64_t i64 = 0;  // also bool and symbol
   double f64 = 0;
-  std::vector<uint32_t> symbols;
+  std::vector<uint32_t> symbols = {};
 };
 
 class Pool {

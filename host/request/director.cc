@@ -272,8 +272,10 @@ class Directing {
     if (!serving().match_blocks) return -1;
     const epp_column& column = state_.context.candidates->Column(
         {scheduling::Source::Kind::kProduced, *serving().match_blocks}, state_.arena);
-    if (column.values == nullptr) return -1;
-    return static_cast<const int64_t*>(column.values)[primary_->target_rows[0]];
+    const uint32_t row = primary_->target_rows[0];
+    const bool has =
+        column.values && (!column.validity || (column.validity[row / 64] >> (row % 64) & 1));
+    return has ? static_cast<const int64_t*>(column.values)[row] : -1;
   }
 
   std::optional<Error> ConditionalDecode() {

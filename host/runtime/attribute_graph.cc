@@ -15,8 +15,9 @@ Declared FromSpec(const epp_attr_spec& spec, std::string producer) {
 std::string_view TextParam(const epp_plugin_type& type, std::span<const epp_value> params,
                            const char* name) {
   for (uint32_t i = 0; i < type.param_count && i < params.size(); ++i) {
-    if (std::string_view(type.params[i]->name) == name && params[i].present &&
-        params[i].type == EPP_P_STR && params[i].v.str.size > 0) {
+    const bool text = params[i].type == EPP_P_STR || params[i].type == EPP_P_PLUGIN;
+    if (std::string_view(type.params[i]->name) == name && params[i].present && text &&
+        params[i].v.str.size > 0) {
       return {params[i].v.str.data, params[i].v.str.size};
     }
   }

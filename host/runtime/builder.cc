@@ -4,10 +4,13 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <utility>
 
+#include "epp/plugin.hpp"
 #include "host/base/str_cat.h"
+#include "host/loader/errors.h"
 #include "host/runtime/attribute_graph.h"
 #include "host/runtime/generation.h"
 
@@ -39,6 +42,18 @@ std::string_view TypeName(int32_t type) {
     default:
       return "unknown";
   }
+}
+
+// "i64 per endpoint", "opaque (epp.tokenized-prompt/1) per request".
+std::string KindOf(const Declared& attribute) {
+  return StrCat(TypeName(attribute.type),
+                attribute.schema.empty() ? std::string() : StrCat(" (", attribute.schema, ")"),
+                attribute.scope == EPP_SCOPE_REQUEST ? " per request" : " per endpoint");
+}
+
+// What a plugin left in its error buffer.
+std::string Text(epp_status status, const epp_error& err) {
+  return std::string(loader::FromPluginError(status, err).message());
 }
 
 }  // namespace
@@ -107,6 +122,13 @@ class Generation::Builder {
       held = *std::move(made);
     }
     bound.instance = held->instance();
+    const epp_plugin_type& type = *spec.type->type;
+    for (const char* id : std::span(type.interfaces, type.interface_count)) {
+      if (bound.instance->Get<void>(id) != nullptr) continue;
+      out_.Error(spec.mark, "EPP-CFG-CREATE",
+                 StrCat("plugin ", Quoted(spec.name, spec.type->name()), ": declares ", id,
+                        ", but does not offer it"));
+    }
     if (held->all().size() > 1) bound.per_worker = held->all();
     generation_->instances_.push_back(held->instance());
     generation_->held_.push_back(std::move(held));
@@ -189,7 +211,7 @@ class Generation::Builder {
           producer.index = *column;
         }
         const auto [it, fresh] = producers_.try_emplace(declared.FullName(), producer);
-        if (!fresh && per_request) {
+        if (!fresh && (per_request || it->second.per_request)) {
           out_.Error(specs()[i].mark, "EPP-CFG-TWO-PRODUCERS",
                      StrCat("plugins \"", specs()[it->second.plugin].name, "\" and \"",
                             specs()[i].name, "\" both produce ", declared.FullName()));
@@ -231,8 +253,9 @@ class Generation::Builder {
         const auto it = producers_.find(need.FullName());
         if (it == producers_.end() || !it->second.per_request) continue;
         const size_t before = position[it->second.plugin];
-        if (before == p) continue;
-        (need.flags & EPP_ATTR_OPTIONAL ? nodes[p].optional : nodes[p].required).push_back(before);
+        const bool optional = need.flags & EPP_ATTR_OPTIONAL;
+        if (before == p && optional) continue;
+        (optional ? nodes[p].optional : nodes[p].required).push_back(before);
       }
     }
     std::vector<size_t> cycle;
@@ -276,7 +299,15 @@ class Generation::Builder {
   }
 
   Source SourceOf(size_t consumer, const Declared& need) {
-    if (need.producer.empty() && need.key == "metrics-age-ns") return {Source::Kind::kAge, 0};
+    if (need.producer.empty() && need.key == "metrics-age-ns") {
+      if (need.type == EPP_T_I64 && need.scope == EPP_SCOPE_ENDPOINT)
+        return {Source::Kind::kAge, 0};
+      out_.Error(specs()[consumer].mark, "EPP-CFG-ATTRIBUTE-TYPE",
+                 StrCat("plugin ", Quoted(specs()[consumer].name, specs()[consumer].type->name()),
+                        " reads metrics-age-ns as ", KindOf(need),
+                        ", but the host provides i64 per endpoint"));
+      return {};
+    }
     if (IsBuiltin(need)) {
       const std::optional<uint32_t> column = FrameColumn(consumer, need);
       return column ? Source{Source::Kind::kFrame, *column} : Source{};
@@ -296,8 +327,8 @@ class Generation::Builder {
     if (made.type != need.type || made.scope != need.scope || made.schema != need.schema) {
       out_.Error(specs()[consumer].mark, "EPP-CFG-ATTRIBUTE-TYPE",
                  StrCat("plugin ", Quoted(specs()[consumer].name, specs()[consumer].type->name()),
-                        " reads ", need.FullName(), " as ", TypeName(need.type), ", but plugin \"",
-                        specs()[it->second.plugin].name, "\" produces ", TypeName(made.type)));
+                        " reads ", need.FullName(), " as ", KindOf(need), ", but plugin \"",
+                        specs()[it->second.plugin].name, "\" produces ", KindOf(made)));
       return {};
     }
     return {it->second.per_request ? Source::Kind::kProduced : Source::Kind::kFrame,
@@ -340,7 +371,7 @@ class Generation::Builder {
     if (status != EPP_OK) {
       const config::PluginSpec& spec = specs()[handler->index];
       out_.Error(spec.mark, "EPP-CFG-HANDLER",
-                 StrCat("plugin ", Quoted(spec.name, spec.type->name()), ": ", err.message));
+                 StrCat("plugin ", Quoted(spec.name, spec.type->name()), ": ", Text(status, err)));
     }
   }
 
@@ -371,11 +402,12 @@ class Generation::Builder {
       const auto* table = source.instance->Get<epp_source>(EPP_SOURCE_ID);
       source.plan.struct_size = sizeof(epp_fetch_plan);
       epp_error err{sizeof(epp_error), EPP_OK, {}};
-      if (table->plan(source.instance->self(), &source.plan, &err) != EPP_OK) {
+      const epp_status status = table->plan(source.instance->self(), &source.plan, &err);
+      if (status != EPP_OK) {
         out_.Error(
             specs()[spec.source].mark, "EPP-CFG-SOURCE",
             StrCat("plugin ", Quoted(specs()[spec.source].name, specs()[spec.source].type->name()),
-                   ": ", err.message));
+                   ": ", Text(status, err)));
         continue;
       }
       for (const size_t index : spec.extractors) AddExtractor(spec, index, source);
@@ -400,6 +432,14 @@ class Generation::Builder {
     }
     for (const Declared& made : declarations_[index].produces) {
       const auto it = producers_.find(made.FullName());
+      if (it == producers_.end()) continue;  // cannot be a column, which was reported
+      if (it->second.per_request) {
+        out_.Error(
+            specs()[index].mark, "EPP-CFG-ATTRIBUTE-TYPE",
+            StrCat("plugin ", Quoted(specs()[index].name, specs()[index].type->name()),
+                   " produces ", made.FullName(), " for each request, so it cannot be scraped"));
+        continue;
+      }
       extractor.attributes.push_back(wiring().frame_columns[it->second.index]);
       extractor.types.push_back(made.type);
     }
@@ -407,17 +447,20 @@ class Generation::Builder {
   }
 
   void FindHostAttributes() {
-    const auto find = [this](const std::string& name) -> std::optional<uint32_t> {
-      const auto it = producers_.find(name);
+    const auto find = [this](const AttributeKind& kind) -> std::optional<uint32_t> {
+      const auto it = producers_.find(StrCat(kind.key, "/", kind.producer));
       if (it == producers_.end() || !it->second.per_request) return std::nullopt;
+      const Declared& made = *it->second.declared;
+      if (made.type != kind.type || made.scope != kind.scope ||
+          made.schema != (kind.schema ? kind.schema : "")) {
+        return std::nullopt;
+      }
       return it->second.index;
     };
     request::Serving& serving = generation_->serving_;
-    serving.tokenized_prompt = find("TokenizedPrompt/token-producer");
-    serving.match_blocks =
-        find("PrefixCacheMatchInfoDataKey.matchBlocks/approx-prefix-cache-producer");
-    serving.match_block_size =
-        find("PrefixCacheMatchInfoDataKey.blockSizeTokens/approx-prefix-cache-producer");
+    serving.tokenized_prompt = find(attr::kTokenizedPrompt);
+    serving.match_blocks = find(attr::kPrefixMatchBlocks);
+    serving.match_block_size = find(attr::kPrefixBlockSize);
   }
 
   const Environment& environment_;

@@ -1,5 +1,6 @@
 #include "host/scheduling/candidates.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -12,7 +13,7 @@ uint32_t Words(uint32_t bits) { return (bits + 63) / 64; }
 
 uint64_t* ZeroedWords(uint32_t bits, Arena& arena) {
   const std::span<uint64_t> words = arena.AllocArray<uint64_t>(Words(bits));
-  std::memset(words.data(), 0, words.size_bytes());
+  std::fill(words.begin(), words.end(), 0);  // no words, no pointer
   return words.data();
 }
 
@@ -39,6 +40,14 @@ const uint32_t* Identity(uint32_t n, Arena& arena) {
 }
 
 }  // namespace
+
+epp_column EmptyColumn(int32_t type, uint32_t n, Arena& arena) {
+  const bool list = type == EPP_T_SYMBOL_LIST;
+  // No value is wider than eight bytes; zeros are null, none and an empty list as well.
+  const uint64_t* zeros = ZeroedWords(64 * (n + 1), arena);
+  return {zeros, ZeroedWords(std::max(n, 1u), arena),
+          list ? reinterpret_cast<const uint32_t*>(zeros) : nullptr};
+}
 
 CandidateList* CandidateList::Of(const pool::Frame& frame, const uint32_t* frame_rows,
                                  uint32_t count, uint64_t now_ns, const Wiring& wiring,
@@ -117,9 +126,13 @@ const epp_column& CandidateList::Column(const Source& source, Arena& arena) {
   switch (source.kind) {
     case Source::Kind::kFrame: {
       const epp_column& from = frame_->column(wiring_->frame_columns[source.index]);
-      column = frame_rows_ && from.values
-                   ? Gather(from, frame_rows_, wiring_->frame_column_types[source.index], arena)
-                   : from;
+      const int32_t type = wiring_->frame_column_types[source.index];
+      if (from.values == nullptr) {
+        // A frame from before the attribute was known.
+        column = EmptyColumn(type, count_, arena);
+      } else {
+        column = frame_rows_ ? Gather(from, frame_rows_, type, arena) : from;
+      }
       break;
     }
     case Source::Kind::kProduced:

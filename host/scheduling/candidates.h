@@ -11,6 +11,9 @@
 
 namespace epp::scheduling {
 
+// A column of n rows without a value; what is read anyway is 0, null or an empty list.
+epp_column EmptyColumn(int32_t type, uint32_t n, Arena& arena);
+
 // A list of endpoints with its columns. The first list of a request holds all its candidates; a
 // filter that drops some makes a shorter one. A column is a view of the frame's when the list is
 // the whole frame, else it is gathered once and kept.

@@ -58,6 +58,12 @@ std::string_view Message(const epp_error& err) {
   return {err.message, strnlen(err.message, sizeof(err.message))};
 }
 
+// For the next call: a plugin that says nothing must not be heard with another's words.
+void Forget(epp_error& err) {
+  err.code = EPP_OK;
+  err.message[0] = '\0';
+}
+
 size_t ValueSize(int32_t type) {
   switch (type) {
     case EPP_T_BOOL:
@@ -139,11 +145,25 @@ Outputs MakeOutputs(const BoundPlugin& plugin, const Wiring& wiring, uint32_t n,
   return out;
 }
 
+// Empties the lists of rows that were cleared, in the producer's own memory.
+void EmptyClearedLists(const epp_out_column& out, uint32_t n) {
+  auto* items = static_cast<uint32_t*>(out.values);
+  uint32_t at = out.offsets[0];
+  for (uint32_t i = 0; i < n; ++i) {
+    const uint32_t begin = out.offsets[i];
+    const uint32_t count = TestBit(out.validity, i) ? out.offsets[i + 1] - begin : 0;
+    std::memmove(items + at, items + begin, count * sizeof(uint32_t));
+    out.offsets[i] = at;
+    at += count;
+  }
+  out.offsets[n] = at;
+}
+
 // A column as consumers see it: all valid is a null bitmap, no value reads as 0.
-epp_column Published(const epp_out_column& out, int32_t type, uint32_t n) {
+epp_column Published(const epp_out_column& out, int32_t type, uint32_t n, Arena& arena) {
   epp_column column{out.values, out.validity, out.offsets};
   if (type == EPP_T_SYMBOL_LIST && (out.values == nullptr || out.offsets == nullptr)) {
-    return {nullptr, nullptr, nullptr};
+    return EmptyColumn(type, n, arena);
   }
   bool all = true;
   for (uint32_t i = 0; i < n; ++i) {
@@ -153,7 +173,11 @@ epp_column Published(const epp_out_column& out, int32_t type, uint32_t n) {
       std::memset(static_cast<char*>(out.values) + i * ValueSize(type), 0, ValueSize(type));
     }
   }
-  if (all) column.validity = nullptr;
+  if (all) {
+    column.validity = nullptr;
+  } else if (type == EPP_T_SYMBOL_LIST) {
+    EmptyClearedLists(out, n);
+  }
   return column;
 }
 
@@ -164,6 +188,17 @@ const epp_profile_result* EmptyResult(int32_t state) {
   };
   static constexpr std::array<epp_profile_result, 4> results{make(0), make(1), make(2), make(3)};
   return &results[static_cast<size_t>(state)];
+}
+
+// True when all are positions below n, each at most once.
+bool Distinct(std::span<const uint32_t> picks, uint32_t n, Arena& arena) {
+  if (picks.size() == 1) return picks[0] < n;
+  uint64_t* seen = Zeroed(n, arena);
+  for (const uint32_t p : picks) {
+    if (p >= n || TestBit(seen, p)) return false;
+    SetBit(seen, p);
+  }
+  return true;
 }
 
 std::optional<Error> RunProfile(RequestContext& context, size_t index) {
@@ -193,6 +228,7 @@ std::optional<Error> RunProfile(RequestContext& context, size_t index) {
       kept = list->Keep(keep, arena);
     } else {
       context.observer->Failed(context.worker, *step.plugin, Point::kFilter, status, Message(err));
+      Forget(err);
     }
     if (log) RecordFilter(*record, *log, *step.plugin, *list, *kept);
     list = kept;
@@ -224,6 +260,7 @@ std::optional<Error> RunProfile(RequestContext& context, size_t index) {
     } else {
       std::memset(out, 0, n * sizeof(double));
       context.observer->Failed(context.worker, *step.plugin, Point::kScorer, status, Message(err));
+      Forget(err);
     }
     const uint64_t took = watch.Lap(*step.plugin, Point::kScorer);
     if (record) Count(&record->score_ns, took);
@@ -233,6 +270,7 @@ std::optional<Error> RunProfile(RequestContext& context, size_t index) {
   const BoundPlugin& picker = *profile.picker.plugin;
   const epp_call call = context.CallFor(picker, watch.now());
   uint32_t* picks = arena.AllocArray<uint32_t>(n).data();
+  std::fill(picks, picks + n, n);  // what the picker counts but does not write is outside
   uint32_t pick_count = 0;
   Clear(err);
   const epp_status status =
@@ -240,13 +278,13 @@ std::optional<Error> RunProfile(RequestContext& context, size_t index) {
                                  totals, picks, &pick_count, &err);
   const uint64_t took = watch.Lap(picker, Point::kPicker);
   if (record) Count(&record->pick_ns, took);
-  const bool valid = pick_count <= n && std::all_of(picks, picks + std::min(pick_count, n),
-                                                    [n](uint32_t p) { return p < n; });
+  const bool valid = pick_count <= n && Distinct({picks, pick_count}, n, arena);
   if (status != EPP_OK || pick_count == 0 || !valid) {
     if (log) log->failed = true;
-    const std::string_view why = status != EPP_OK  ? Message(err)
-                                 : pick_count == 0 ? std::string_view("picked nothing")
-                                                   : std::string_view("picked outside the list");
+    const std::string_view why = status != EPP_OK ? Message(err)
+                                 : pick_count == 0
+                                     ? std::string_view("picked nothing")
+                                     : std::string_view("picked outside the list, or twice");
     context.observer->Failed(context.worker, picker, Point::kPicker,
                              status == EPP_OK ? EPP_INTERNAL : status, why);
     return Error{
@@ -354,6 +392,23 @@ void SetCandidates(RequestContext& context, std::shared_ptr<const pool::Frame> f
                                          *context.wiring, *context.arena);
 }
 
+namespace {
+
+// The columns of a producer that did not run or failed: no row has a value.
+void SetEmpty(RequestContext& context, const BoundPlugin& plugin) {
+  const auto empty = [&](uint32_t produced, uint32_t n) {
+    return EmptyColumn(context.wiring->produced[produced].type, n, *context.arena);
+  };
+  for (const uint32_t produced : plugin.outputs) {
+    context.candidates->SetProduced(produced, empty(produced, context.candidates->size()));
+  }
+  for (const uint32_t produced : plugin.request_outputs) {
+    context.request_columns[produced] = empty(produced, 1);
+  }
+}
+
+}  // namespace
+
 void Produce(RequestContext& context) {
   const Wiring& wiring = *context.wiring;
   Arena& arena = *context.arena;
@@ -364,6 +419,7 @@ void Produce(RequestContext& context) {
     const BoundPlugin& plugin = *step.plugin;
     if (!std::all_of(step.requires_produced.begin(), step.requires_produced.end(),
                      [&](uint32_t p) { return TestBit(context.produced_ok, p); })) {
+      SetEmpty(context, plugin);
       continue;
     }
     Outputs out = MakeOutputs(plugin, wiring, n, arena);
@@ -376,18 +432,20 @@ void Produce(RequestContext& context) {
     if (context.record) Count(&context.record->produce_ns, took);
     if (status != EPP_OK) {
       context.observer->Failed(context.worker, plugin, Point::kProducer, status, Message(err));
+      Forget(err);
+      SetEmpty(context, plugin);
       continue;
     }
     for (size_t i = 0; i < plugin.outputs.size(); ++i) {
       const uint32_t produced = plugin.outputs[i];
-      context.candidates->SetProduced(produced,
-                                      Published(out.columns[i], wiring.produced[produced].type, n));
+      context.candidates->SetProduced(
+          produced, Published(out.columns[i], wiring.produced[produced].type, n, arena));
       SetBit(context.produced_ok, produced);
     }
     for (size_t i = 0; i < plugin.request_outputs.size(); ++i) {
       const uint32_t produced = plugin.request_outputs[i];
       const epp_column column =
-          Published(out.request_columns[i], wiring.produced[produced].type, 1);
+          Published(out.request_columns[i], wiring.produced[produced].type, 1, arena);
       context.request_columns[produced] = column;
       // A request-scope attribute that was cleared counts as not produced.
       if (column.validity == nullptr) SetBit(context.produced_ok, produced);
@@ -418,7 +476,10 @@ std::optional<Error> Schedule(RequestContext& context) {
     if (status != EPP_OK) {
       context.observer->Failed(context.worker, handler, Point::kProfilePicker, status,
                                Message(err));
-      return Error{FromStatus(status), std::string(Message(err)), {}};
+      return Error{
+          FromStatus(status),
+          "profile handler \"" + handler.name() + "\" failed: " + std::string(Message(err)),
+          {}};
     }
     bool ran = false;
     for (size_t p = 0; p < profiles; ++p) {

@@ -136,7 +136,11 @@ void RecordScores(telemetry::DecisionRecord& record, telemetry::ProfileRecord& o
   }
   out.omitted = rest - spread;
   out.omitted_best = -std::numeric_limits<double>::infinity();
-  for (uint32_t i = best_rows; i < n; ++i) {
+  for (uint32_t i = best_rows, k = 0; i < n; ++i) {
+    if (k < spread && i == best_rows + static_cast<uint32_t>(uint64_t{k} * rest / spread)) {
+      ++k;  // shown above
+      continue;
+    }
     out.omitted_best = std::max(out.omitted_best, totals[order[i]]);
   }
 }

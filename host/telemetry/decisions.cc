@@ -10,6 +10,10 @@ void DecisionRecord::CopyTo(DecisionRecord& out) const {
   std::memcpy(static_cast<void*>(&out), this, head + cells_used * sizeof(double));
 }
 
+namespace {
+constexpr int kAmendTries = 10'000;
+}  // namespace
+
 struct DecisionRings::Ring {
   struct Slot {
     std::atomic<bool> busy{false};
@@ -66,7 +70,12 @@ void DecisionRings::Amend(const DecisionTicket& ticket,
                           const std::function<void(DecisionRecord&)>& change) {
   if (ticket.number == 0) return;
   Ring::Slot& slot = all_[ticket.worker]->slots[ticket.slot];
-  if (!slot.TryLock()) return;
+  // A reader holds a slot for as long as a copy takes. Only one that lost its core for longer makes
+  // us give up.
+  int tries = 0;
+  while (!slot.TryLock()) {
+    if (++tries == kAmendTries) return;
+  }
   if (slot.record.number == ticket.number) change(slot.record);
   slot.Unlock();
 }
