@@ -25,6 +25,10 @@ function(epp_add_test name)
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE ${arg_LINK} epp_warnings GTest::gmock GTest::gtest GTest::gtest_main)
   add_dependencies(epp_tests ${name})
+  if(EPP_SANITIZE MATCHES "undefined")
+    # The checks make GCC slow on optimised GoogleTest code: 10 s a file rather than 17.
+    target_compile_options(${name} PRIVATE -O0)
+  endif()
   # LTO buys a test nothing and costs a link of minutes.
   set_target_properties(${name} PROPERTIES INTERPROCEDURAL_OPTIMIZATION OFF)
   gtest_discover_tests(${name} TEST_PREFIX "${name}." DISCOVERY_MODE PRE_TEST
