@@ -15,8 +15,8 @@ namespace epp {
 namespace {
 
 // The directory is watched, not the file: a rename over it makes a new inode.
-constexpr uint32_t kWatchedEvents = IN_MOVED_TO | IN_CREATE | IN_CLOSE_WRITE |
-                                    IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
+constexpr uint32_t kWatchedEvents = IN_MOVED_TO | IN_CREATE | IN_CLOSE_WRITE | IN_DELETE |
+                                    IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
 // A directory that is gone may come back.
 constexpr uint64_t kRewatchNs = 1'000'000'000;
 
@@ -39,7 +39,9 @@ FileWatch::~FileWatch() {
   thread_.join();
 }
 
-void FileWatch::Start() { thread_ = std::thread([this] { Run(); }); }
+void FileWatch::Start() {
+  thread_ = std::thread([this] { Run(); });
+}
 
 void FileWatch::AddWatch() {
   watch_ = ::inotify_add_watch(inotify_.get(), directory_.c_str(), kWatchedEvents);

@@ -186,8 +186,7 @@ LoadReport Discovery::Start(std::string path, Options options, Pool* pool) {
   if (options_.watch) {
     // Watching starts before reading, so no change falls in between.
     watch_ = std::make_unique<FileWatch>(
-        path_,
-        FileWatch::Options{options_.debounce_ns, options_.poll_ns, options_.retry_ns},
+        path_, FileWatch::Options{options_.debounce_ns, options_.poll_ns, options_.retry_ns},
         [this] { return ReloadIfChanged(); });
   }
   LoadReport report;

@@ -89,7 +89,7 @@ class Discovery {
   std::map<Key, std::vector<Endpoint::Fields>> entries_;
   LoadReport last_;
 
-  bool retrying_ = false;              // watching thread
+  bool retrying_ = false;             // watching thread
   std::unique_ptr<FileWatch> watch_;  // last: its thread uses all of the above
 };
 
