@@ -18,6 +18,12 @@ find_package(simdjson REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(CLI11 REQUIRED)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
+# The header alone, which is all inline: a plugin may not load the library.
+add_library(epp_xxhash INTERFACE)
+get_target_property(xxhash_include PkgConfig::xxhash INTERFACE_INCLUDE_DIRECTORIES)
+if(xxhash_include)
+  target_include_directories(epp_xxhash SYSTEM INTERFACE ${xxhash_include})
+endif()
 
 if(BUILD_TESTING)
   find_package(GTest REQUIRED)

@@ -102,8 +102,11 @@ void MergeUsage(const epp_usage& block, epp_usage& into) {
   if (block.prompt_tokens > 0 && block.completion_tokens > 0 && block.total_tokens > 0) {
     into.total_tokens = block.total_tokens;
   } else if (block.prompt_tokens >= 0 || block.completion_tokens >= 0) {
-    into.total_tokens =
-        std::max<int64_t>(into.prompt_tokens, 0) + std::max<int64_t>(into.completion_tokens, 0);
+    // A model server may say anything: the sum must not overflow.
+    if (__builtin_add_overflow(std::max<int64_t>(into.prompt_tokens, 0),
+                               std::max<int64_t>(into.completion_tokens, 0), &into.total_tokens)) {
+      into.total_tokens = INT64_MAX;
+    }
   }
 }
 

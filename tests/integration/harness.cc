@@ -242,6 +242,8 @@ request::RequestVerdict Flow::Get(std::string_view path, const Headers& headers,
 
 request::ResponseHeadersVerdict Flow::Head(const Headers& headers, bool end,
                                            const request::Metadata& metadata) {
+  exchange_->OnRequestSent();
+  body_.reset();  // nothing may look at it any more
   return exchange_->OnResponseHeaders(Views(headers), metadata, end);
 }
 

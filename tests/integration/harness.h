@@ -121,6 +121,7 @@ class Flow {
   // A request that ends with its headers.
   request::RequestVerdict Get(std::string_view path, const Headers& headers = {},
                               const request::Metadata& metadata = FakeMetadata());
+  // Also says that the request was sent on: its body and the verdict's pieces are gone then.
   request::ResponseHeadersVerdict Head(const Headers& headers, bool end = false,
                                        const request::Metadata& metadata = FakeMetadata());
   request::ResponseBodyVerdict Chunk(std::string_view bytes, bool end);

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -53,6 +54,7 @@ class NoBackend final : public admin::Backend {
   std::string ConfigJson() override { return "{}"; }
   std::string GenerationsJson() override { return "{}"; }
   std::string PluginsJson() override { return "{}"; }
+  void Reload(std::string, std::function<void(admin::ReloadAnswer)>) override {}
   std::string PluginStateJson(std::string_view) override { return ""; }
   void Reload(std::string, std::function<void(admin::ReloadAnswer)> done) override { done({}); }
 };

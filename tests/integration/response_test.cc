@@ -394,11 +394,23 @@ TEST_F(Response, C133StatusOfTheModelServerIsCounted) {
   EXPECT_EQ(harness.Metric("llm_d_epp_request_error_total", "ModelServerError"), 2);
 }
 
-TEST_F(Response, TheServedEndpointMayBeAnother) {
+TEST(ResponseOfAnotherTarget, TheServedEndpointIsTheOneThatTheProxyNames) {
+  constexpr const char* kTwoTargets = R"(
+apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+plugins:
+  - type: queue-scorer
+  - {type: max-score-picker, parameters: {maxNumOfEndpoints: 2}}
+schedulingProfiles:
+  - name: default
+    plugins: [{pluginRef: queue-scorer}, {pluginRef: max-score-picker}]
+)";
+  Harness harness({.config = kTwoTargets, .request = {.observe_responses = true}});
+  harness.SetPods({{"a", "10.0.0.1", 0}, {"b", "10.0.0.2", 5}});
   Flow flow(harness);
   const Verdict verdict = flow.Post(kCompletions, kBody);
-  const std::string other =
-      Destination(verdict) == "10.0.0.1:8000" ? "10.0.0.2:8000" : "10.0.0.1:8000";
+  ASSERT_EQ(Destination(verdict), "10.0.0.1:8000,10.0.0.2:8000");
+  const std::string other = "10.0.0.2:8000";
   FakeMetadata served;
   served.Set("envoy.lb", "x-gateway-destination-endpoint-served", other);
   flow.Head(kOk, false, served);
