@@ -68,6 +68,10 @@ constexpr std::array kTexts = {
              "Keep one of them; only the first is used."},
     CodeText{"EPP-CFG-DURATION", "A text is no duration.", "defaultRequestTTL: 5",
              "Write a number with a unit, such as 250ms, 90s or 1m30s."},
+    CodeText{"EPP-CFG-EMPTY",
+             "A configuration that is being served was replaced by nothing, as when a file is "
+             "written in place.",
+             ": > config.yaml", "Write the whole configuration and rename it into place."},
     CodeText{
         "EPP-CFG-EXPERIMENTAL",
         "The configuration uses an alpha plugin type, which is off by default.",

@@ -43,6 +43,7 @@ constexpr uint64_t kConfigSettleNs = kSecond / 4;
 constexpr uint64_t kProblemRepeatNs = 600 * kSecond;
 
 constexpr ConditionSpec kPoolEmpty{"pool-empty", 0};
+constexpr ConditionSpec kEndpointsRefused{"endpoints-file-refused", 0};
 constexpr ConditionSpec kMetricsStale{"metrics-stale", 2 * kSecond};
 constexpr ConditionSpec kFlapping{"endpoint-flapping", 0};
 constexpr ConditionSpec kClockStep{"clock-step", 0};
@@ -305,7 +306,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     pool::Discovery::Options options;
     options.watch = file.watch;
     options.multicluster = file.multicluster;
-    options.on_reload = [](const pool::LoadReport& report) { LogReload(report); };
+    options.on_reload = [this](const pool::LoadReport& report) { LogReload(report); };
     const pool::LoadReport report = discovery_->Start(file.path, options, &platform_.pool());
     for (const config::Diagnostic& d : report.diagnostics.all()) {
       if (d.severity == config::Severity::kError) {
@@ -321,7 +322,9 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     return absl::OkStatus();
   }
 
-  static void LogReload(const pool::LoadReport& report) {
+  void LogReload(const pool::LoadReport& report) {
+    conditions_.Set(kEndpointsRefused, !report.diagnostics.ok(),
+                     report.diagnostics.Render());
     if (report.diagnostics.ok()) {
       EPP_LOG_EXEMPT(kInfo, "pool", "endpoints file applied", {{"endpoints", report.endpoints}});
       return;

@@ -175,6 +175,11 @@ ReloadOutcome Generations::Reload(std::string_view cause) {
     if (!plugins_changed && platform_->DigestOf(**text) == former->config().digest) {
       outcome.kind = ReloadOutcome::Kind::kUnchanged;
       outcome.digest = former->config().digest.substr(0, kDigestDigits);
+    } else if ((*text)->text.find_first_not_of(" \t\r\n") == std::string::npos) {
+      // Half of a rewrite in place, most likely, and no wish for the built-in default.
+      diagnostics.Error({*text, 1, 1}, "EPP-CFG-EMPTY",
+                        "the file is empty, want an EndpointPickerConfig", "",
+                        "a restart would take the built-in default");
     } else {
       built = platform_->Build(last_number_ + 1, *text, diagnostics, former.get());
       outcome.digest = platform_->DigestOf(**text).substr(0, kDigestDigits);

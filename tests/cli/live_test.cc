@@ -246,6 +246,28 @@ std::string ConfigWithQueueWeight(const std::string& weight) {
          "  - {pluginRef: kv-cache-utilization-scorer, weight: 1}\n";
 }
 
+TEST_F(LiveTest, ARefusedEndpointsFileIsAWarningUntilItIsMended) {
+  ASSERT_NO_FATAL_FAILURE(Serve());
+  ASSERT_NO_FATAL_FAILURE(WaitUntilFresh());
+  const std::string path = dir_ + "/endpoints.yaml";
+  std::ifstream in(path);
+  const std::string good((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  const auto until_check_says = [&](int exit_code) {
+    const auto until = std::chrono::steady_clock::now() + kDeadline;
+    Result result;
+    do {
+      result = Ask({"status", "--check"});
+    } while (result.exit_code != exit_code && std::chrono::steady_clock::now() < until);
+    EXPECT_EQ(result.exit_code, exit_code) << result.out;
+    return result.out;
+  };
+  Replace(path, "endpoints: [{name: vllm-0, address: 127.0.0.1\n");
+  EXPECT_THAT(until_check_says(1), HasSubstr("endpoints-file-refused"));
+  EXPECT_THAT(Ask({"pool"}).out, HasSubstr("default/vllm-1"));
+  Replace(path, good);
+  until_check_says(0);
+}
+
 TEST_F(LiveTest, ReloadAppliesAGoodConfigAndRefusesABadOne) {
   const std::string config = dir_ + "/config.yaml";
   Replace(config, ConfigWithQueueWeight("1"));
@@ -273,6 +295,11 @@ TEST_F(LiveTest, ReloadAppliesAGoodConfigAndRefusesABadOne) {
   EXPECT_EQ(Ask({"status", "--check"}).exit_code, 1);
   EXPECT_THAT(Ask({"status"}).out, HasSubstr("generation 2"));
   EXPECT_FALSE(Decide("after-a-refusal").empty());
+
+  Replace(config, "");
+  const Result empty = Ask({"reload"});
+  EXPECT_EQ(empty.exit_code, 4) << empty.out;
+  EXPECT_THAT(empty.err, HasSubstr("EPP-CFG-EMPTY"));
 
   Replace(config, ConfigWithQueueWeight("7"));
   EXPECT_EQ(Ask({"reload"}).exit_code, 0);

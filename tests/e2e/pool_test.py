@@ -58,7 +58,7 @@ class DeadServer(harness.StackTest):
     def names(cls):
         return [s.names[0] for s in cls.each]
 
-    def test_costs_only_what_it_held_and_then_all_gone_is_503(self):
+    def test_is_seen_and_left_alone_and_then_all_gone_is_503(self):
         load = Load(self.envoy.port, clients=20, tokens=50)
         try:
             wait_until("every server is busy", lambda: all(

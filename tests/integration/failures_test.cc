@@ -60,7 +60,7 @@ std::vector<Case> Cases() {
       {"PickerThrows", "picker=throw", "500 inference error: Internal - picker", "Picker"},
       {"PickerPicksNothing", "picker=none", "500 inference error: Internal - picker", "Picker"},
       {"PickerPicksOutside", "picker=outside", "500 inference error: Internal - picker", "Picker"},
-      {"ChoiceThrows", "choose=throw", "500 inference error: Internal - choose threw",
+      {"ChoiceThrows", "choose=throw", "500 inference error: Internal - profile handler \"test-handler\" failed: choose threw",
        "ProfilePicker"},
       {"ConclusionThrows", "conclude=throw", "429 ", "ProcessProfilesResults"},
       {"ConclusionOutside", "conclude=outside", "500 ", nullptr},

@@ -56,7 +56,6 @@ class NoBackend final : public admin::Backend {
   std::string PluginsJson() override { return "{}"; }
   void Reload(std::string, std::function<void(admin::ReloadAnswer)>) override {}
   std::string PluginStateJson(std::string_view) override { return ""; }
-  void Reload(std::string, std::function<void(admin::ReloadAnswer)> done) override { done({}); }
 };
 
 std::string ReadAll(const std::string& path) {

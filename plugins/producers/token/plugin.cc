@@ -194,7 +194,7 @@ class TokenProducer {
     const epp_parsed* const parsed = call.request().parsed;
     if (parsed == nullptr) return out.ClearRequest(0), epp::Status();
     if (parsed->api == EPP_API_NONE || parsed->api == EPP_API_IMAGES) {
-      return epp::Status::Invalid("this kind of request has no prompt that could be estimated");
+      return out.ClearRequest(0), epp::Status();  // no prompt that could be estimated
     }
     auto* const prompt = call.Alloc<epp_tokenized_prompt>();
     if (prompt == nullptr) return TooLarge(sizeof(*prompt));
