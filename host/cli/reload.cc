@@ -10,7 +10,8 @@ namespace {
 class Reload final : public ClientCommand {
  public:
   Reload()
-      : ClientCommand("reload", "Makes the running epp read its config and plugin directories again",
+      : ClientCommand("reload",
+                      "Makes the running epp read its config and plugin directories again",
                       "  epp reload\n"
                       "  epp check --config new.yaml && mv new.yaml config.yaml && epp reload\n") {}
 

@@ -120,8 +120,7 @@ TEST(SettingsTest, ErrorsOfTheFileHaveAPlace) {
       {"[log]\nlevel = \"loud\"\n", "EPP-SET-CHOICE",
        "log.level is \"loud\", want one of \"error\", \"warn\", \"info\", \"debug\", \"trace\""},
       {"[log]\nformat = \"xml\"\n", "EPP-SET-CHOICE", "want one of \"auto\", \"text\", \"json\""},
-      {"[tls]\nmin = \"1.2\"\n", "EPP-SET-CHOICE",
-       "want one of \"\", \"VersionTLS10\""},
+      {"[tls]\nmin = \"1.2\"\n", "EPP-SET-CHOICE", "want one of \"\", \"VersionTLS10\""},
   };
   for (const ErrorCase& c : cases) {
     const Loaded d(c.text);

@@ -323,8 +323,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   }
 
   void LogReload(const pool::LoadReport& report) {
-    conditions_.Set(kEndpointsRefused, !report.diagnostics.ok(),
-                     report.diagnostics.Render());
+    conditions_.Set(kEndpointsRefused, !report.diagnostics.ok(), report.diagnostics.Render());
     if (report.diagnostics.ok()) {
       EPP_LOG_EXEMPT(kInfo, "pool", "endpoints file applied", {{"endpoints", report.endpoints}});
       return;

@@ -333,7 +333,8 @@ TEST(Request, C075SchedulerErrors) {
            Case{"NoResult", "conclude=outside",
                 "500 inference error: Internal - results must be greater than zero"},
            Case{"TypedChoice", "choose=" + std::to_string(EPP_UNAVAILABLE),
-                "503 inference error: ServiceUnavailable - profile handler \"test-handler\" failed: choose refused"},
+                "503 inference error: ServiceUnavailable - profile handler \"test-handler\" "
+                "failed: choose refused"},
        }) {
     SCOPED_TRACE(c.name);
     Harness harness({.config = kHandler});
