@@ -54,7 +54,6 @@ class NoBackend final : public admin::Backend {
   std::string ConfigJson() override { return "{}"; }
   std::string GenerationsJson() override { return "{}"; }
   std::string PluginsJson() override { return "{}"; }
-  void Reload(std::string, std::function<void(admin::ReloadAnswer)>) override {}
   std::string PluginStateJson(std::string_view) override { return ""; }
 };
 

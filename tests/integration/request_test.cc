@@ -332,9 +332,10 @@ TEST(Request, C075SchedulerErrors) {
                 "to run any scheduler profile for request the-id"},
            Case{"NoResult", "conclude=outside",
                 "500 inference error: Internal - results must be greater than zero"},
-           Case{"TypedChoice", "choose=" + std::to_string(EPP_UNAVAILABLE),
-                "503 inference error: ServiceUnavailable - profile handler \"test-handler\" "
-                "failed: choose refused"},
+           Case{
+               "TypedChoice", "choose=" + std::to_string(EPP_UNAVAILABLE),
+               "503 inference error: ServiceUnavailable - profile handler \"test-handler\" failed: "
+               "choose refused"},
        }) {
     SCOPED_TRACE(c.name);
     Harness harness({.config = kHandler});
