@@ -55,6 +55,7 @@ class NoBackend final : public admin::Backend {
   std::string GenerationsJson() override { return "{}"; }
   std::string PluginsJson() override { return "{}"; }
   std::string PluginStateJson(std::string_view) override { return ""; }
+  void Reload(std::string, std::function<void(admin::ReloadAnswer)> done) override { done({}); }
 };
 
 std::string ReadAll(const std::string& path) {
