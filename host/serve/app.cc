@@ -137,7 +137,6 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     sigemptyset(&signals);
     for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&signals, signal);
     uint64_t next_flush = clock_.mono_ns();
-    config_thread_ = pthread_self();
     WatchConfig();
     for (;;) {
       const timespec second{1, 0};
@@ -525,7 +524,8 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   };
   std::mutex reload_mutex_;
   std::vector<PendingReload> reloads_;
-  pthread_t config_thread_ = pthread_self();
+  // Who makes the app also runs it; servers may ask for a reload before Run.
+  const pthread_t config_thread_ = pthread_self();
   std::unique_ptr<FileWatch> config_watch_;
   std::unique_ptr<scrape::ScrapeLoop> scraper_;
   std::unique_ptr<pool::Discovery> discovery_;
