@@ -359,7 +359,8 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     services.serving = &serving_;
     services.metrics = &platform_.metrics();
     services.decisions = &rings_;
-    services.identifier_key = uint64_t{std::random_device()()} << 32 | std::random_device()();
+    services.identifier_key = SipKey::Random();
+    services.random_seed = SipKey::Random().k0;
     services.options.max_body_bytes = static_cast<uint64_t>(settings_.max_body);
     services.options.subset_filter = command_line_.flags.subset_filter;
     services.options.emit_endpoint_scores = command_line_.flags.emit_endpoint_scores;
