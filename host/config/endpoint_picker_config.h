@@ -67,6 +67,12 @@ struct DataSourceSpec {
   Mark mark;
 };
 
+// A second config that is asked what it would have picked: `epp.shadow`.
+struct ShadowSpec {
+  std::string file;   // to open: the directory of the config is part of it
+  double sample = 0;  // share of requests, in (0, 1]
+};
+
 // A config that passed every check that needs no instance. Plugins are in creation order: a plugin
 // comes after those that its parameters name.
 struct ResolvedConfig {
@@ -77,6 +83,7 @@ struct ResolvedConfig {
   std::vector<DataSourceSpec> sources;
   std::optional<size_t> discovery;  // index into plugins
   bool flow_control_gate = false;
+  std::optional<ShadowSpec> shadow;
   std::string digest;  // hex SHA-256 of the text, first 8 digits are shown
   std::string text;
 };

@@ -76,6 +76,7 @@ class Resolver {
   ResolvedConfig Run(const RawConfig& raw, std::shared_ptr<const SourceText> text) {
     start_ = {text, 0, 0, 0};
     result_.flow_control_gate = raw.flow_control_gate;
+    Shadow(raw);
     result_.text = text->text;
     result_.digest = HexSha256(text->text);
     Plugins(raw);
@@ -92,6 +93,14 @@ class Resolver {
 
  private:
   std::vector<PluginSpec>& plugins() { return result_.plugins; }
+
+  void Shadow(const RawConfig& raw) {
+    if (!raw.shadow) return;
+    const std::string& config = start_.source->name;
+    const size_t slash = config.rfind('/') + 1;  // 0 when there is none
+    result_.shadow = {StrCat(std::string_view(config).substr(0, slash), raw.shadow->file.name),
+                      raw.shadow->sample};
+  }
 
   std::optional<size_t> Find(std::string_view name) const {
     for (size_t i = 0; i < result_.plugins.size(); ++i) {
