@@ -86,17 +86,19 @@ struct ResolvedConfig {
   std::optional<ShadowSpec> shadow;
   std::string digest;  // hex SHA-256 of the text, first 8 digits are shown
   std::string text;
+  std::shared_ptr<const SourceText> source;  // of the text, with what it includes
 };
 
-// The digest of the configuration that `text` stands for.
+// The digest of the configuration that `text` stands for: of its own text, and with includes of
+// their paths and texts as well.
 std::string Digest(const SourceText& text);
 
 struct ResolveOptions {
   bool allow_experimental = false;
 };
 
-// Decodes and checks `text` (YAML or JSON; empty means the built-in default configuration). All
-// errors are collected in `out`; the result is meaningful only when out.ok().
+// Composes, decodes and checks `text` (YAML or JSON; empty means the built-in default
+// configuration). What it includes must be in it (ReadIncludes). All errors are collected in `out`; the result is meaningful only when out.ok().
 ResolvedConfig Resolve(std::shared_ptr<const SourceText> text, const loader::Catalog& catalog,
                        const ResolveOptions& options, Diagnostics& out);
 

@@ -40,6 +40,9 @@ constexpr std::array kElsewhere = {
     KnownKey{"priorityBands", "flowControl"},
     KnownKey{"defaultRequestTTL", "flowControl"},
     KnownKey{"enableEviction", "flowControl"},
+    KnownKey{"include", "epp"},
+    KnownKey{"shadow", "epp"},
+    KnownKey{"$remove", "an entry of plugins, schedulingProfiles or a profile's plugins"},
     KnownKey{"grpc_listen", "the settings file, [serve]"},
     KnownKey{"workers", "the settings file, [serve]"},
 };
@@ -469,7 +472,7 @@ class Decoder {
   void Ours(const Node& root, RawConfig& config) {
     const Node* epp = Member(root, "epp");
     if (epp == nullptr || !IsMap(*epp, "epp")) return;
-    CheckKeys(*epp, "epp", {"shadow"});
+    CheckKeys(*epp, "epp", {"include", "shadow"});
     const Node* shadow = Member(*epp, "shadow");
     if (shadow == nullptr || !IsMap(*shadow, "epp.shadow")) return;
     CheckKeys(*shadow, "epp.shadow", {"file", "sample"});

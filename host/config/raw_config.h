@@ -64,6 +64,7 @@ struct RawConfig {
 
 // Decodes the typed schema strictly: unknown and repeated keys, wrong types, bad quantities and
 // durations, unknown gates are errors in `out`. Deprecated forms are moved, with a warning.
+// epp.include is not read: see includes.h.
 RawConfig DecodeConfig(const Node& root, const std::shared_ptr<const SourceText>& source,
                        Diagnostics& out);
 
