@@ -12,6 +12,7 @@
 #include <functional>
 #include <set>
 #include <utility>
+#include <vector>
 
 #include "host/base/str_cat.h"
 #include "host/base/unique_fd.h"
@@ -244,10 +245,10 @@ std::optional<Node> Compose(const std::shared_ptr<const SourceText>& config, Dia
       .Run(config);
 }
 
-std::vector<std::string> IncludedPaths(const SourceText& config) {
-  std::vector<std::string> out;
+std::set<std::string> IncludedPaths(const SourceText& config) {
+  std::set<std::string> out;
   for (const auto& [path, included] : config.included) {
-    out.push_back(StrCat(DirectoryOf(config.name), path));
+    out.insert(StrCat(DirectoryOf(config.name), path));
   }
   return out;
 }

@@ -7,9 +7,8 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
-#include <string_view>
-#include <vector>
 
 #include "host/config/document.h"
 
@@ -50,6 +49,6 @@ std::shared_ptr<const SourceText> ReadIncludes(SourceText config, IncludeReader&
 std::optional<Node> Compose(const std::shared_ptr<const SourceText>& config, Diagnostics& out);
 
 // The included files, readable or not, as paths to open.
-std::vector<std::string> IncludedPaths(const SourceText& config);
+std::set<std::string> IncludedPaths(const SourceText& config);
 
 }  // namespace epp::config

@@ -259,11 +259,11 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     return command_line_.flags.pool_name.empty() ? "epp" : command_line_.flags.pool_name;
   }
 
-  // Follows the config file, where there is one.
+  // Follows the config file and what it includes, where there is one.
   void WatchConfig() {
     if (settings_.config_file.empty() || settings_.config_file == "-") return;
     config_watch_ = std::make_unique<FileWatch>(
-        settings_.config_file, FileWatch::Options{.debounce_ns = kConfigSettleNs}, [this] {
+        generations_->WatchedFiles(), FileWatch::Options{.debounce_ns = kConfigSettleNs}, [this] {
           Reload("file change", nullptr);
           return false;
         });
@@ -279,6 +279,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     }
     const ReloadOutcome outcome =
         generations_->Reload(pending.empty() ? "signal" : pending.front().cause);
+    if (config_watch_) config_watch_->Follow(generations_->WatchedFiles());
     const admin::ReloadAnswer answer{outcome.kind == ReloadOutcome::Kind::kRefused,
                                      ReloadJson(outcome), ReloadText(outcome)};
     for (const PendingReload& reload : pending) {
