@@ -276,14 +276,13 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     pthread_kill(config_thread_, SIGHUP);
   }
 
-  // Follows the config file, where there is one, and the plugin directories.
+  // Follows the config file and what it includes, where there is one, and the plugin directories.
   void StartTriggers() {
     if (!settings_.config_watch) return;
-    const bool file = !settings_.config_file.empty() && settings_.config_file != "-";
     std::vector<std::string> dirs = settings_.plugin_dirs;
     if (dirs.empty()) dirs.push_back(OwnPluginsDir());
     triggers_ = std::make_unique<Triggers>(
-        file ? settings_.config_file : "", std::move(dirs),
+        generations_->WatchedFiles(), std::move(dirs),
         Triggers::Options{.settle_ns = static_cast<uint64_t>(settings_.config_settle),
                           .jitter_ns = static_cast<uint64_t>(settings_.config_jitter)},
         [this](std::string cause, uint64_t delay_ns) {
@@ -312,6 +311,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       reloads_.Postpone(std::move(batch), now, retry_ns);
       return;
     }
+    if (triggers_) triggers_->Follow(generations_->WatchedFiles());
     const admin::ReloadAnswer answer{outcome.kind == ReloadOutcome::Kind::kRefused,
                                      ReloadJson(outcome), ReloadText(outcome)};
     for (const ReloadQueue::Request& reload : batch.requests) {
