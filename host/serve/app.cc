@@ -301,11 +301,12 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     const ReloadOutcome outcome =
         generations_->Reload(batch.requests.front().cause, /*may_wait=*/now < retry_ns);
     if (outcome.unsettled) {
+      EPP_LOG(kDebug, "config", "reload: a file may be half written, looking again in a moment",
+              {{"cause", outcome.cause}});
       reloads_.Postpone(std::move(batch), now, retry_ns);
       return;
     }
-    const admin::ReloadAnswer answer{outcome.kind == ReloadOutcome::Kind::kRefused,
-                                     ReloadJson(outcome), ReloadText(outcome)};
+    const admin::ReloadAnswer answer{IsRefusal(outcome), ReloadJson(outcome), ReloadText(outcome)};
     for (const ReloadQueue::Request& reload : batch.requests) {
       if (reload.done) reload.done(answer);
     }

@@ -331,6 +331,11 @@ std::string Generations::HistoryJson() const {
   return out;
 }
 
+bool IsRefusal(const ReloadOutcome& outcome) {
+  return outcome.kind == ReloadOutcome::Kind::kRefused ||
+         std::ranges::any_of(outcome.refused_libraries, &LibraryReport::Refused::former_goes_on);
+}
+
 std::string ReloadJson(const ReloadOutcome& outcome) {
   std::string out;
   JsonWriter w(&out);
