@@ -180,16 +180,27 @@ TEST_F(ReloadTest, ReloadWhileAHookRuns) {
   EXPECT_TRUE(Eventually([&] { return Metric("epp_generations_draining") == 0; }));
 }
 
+int64_t ResidentBytes(pid_t pid) {
+  std::ifstream in("/proc/" + std::to_string(pid) + "/statm");
+  int64_t size = 0;
+  int64_t resident = 0;
+  in >> size >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
 // P24: one stream that never ends holds its own generation, and nothing more.
 TEST_F(ReloadTest, StuckStream) {
   ASSERT_NO_FATAL_FAILURE(ServeAll());
+  int64_t resident = 0;
   OpenRequest stuck(grpc_port_, "stuck");
   ASSERT_EQ(stuck.header("x-version"), "1");
   for (int i = 0; i < 10; ++i) {
     Install(i % 2 == 0 ? 2 : 1);
     EXPECT_EQ(Ask({"reload"}).exit_code, 0);  // or the watch came first
     EXPECT_TRUE(Serves(i % 2 == 0 ? "2" : "1"));
+    if (i == 2) resident = ResidentBytes(serve_->pid());
   }
+  EXPECT_LT(ResidentBytes(serve_->pid()) - resident, 32 << 20);
   EXPECT_GE(Generation(), 11);
   EXPECT_TRUE(Eventually([&] { return Metric("epp_generations_draining") == 1; }));
   stuck.End();
@@ -244,6 +255,38 @@ TEST_F(ReloadTest, CounterSurvivesReload) {
   const auto newest = nlohmann::json::parse(history->body)["generations"][0];
   ASSERT_EQ(newest["lost"].size(), 1u) << history->body;
   EXPECT_EQ(newest["lost"][0]["plugin"], "versioned-hook");
+}
+
+// What began on the old instance is still in flight, and ends there.
+TEST_F(ReloadTest, CountsInFlightFollow) {
+  const auto config = [](const std::string& ratio) {
+    return Config("- {type: inflight-load-producer, parameters: {outputRatio: " + ratio + "}}\n");
+  };
+  Replace(config_, config("1"));
+  ASSERT_NO_FATAL_FAILURE(ServeAll());
+  const auto in_flight = [&] {
+    const auto state = http::Call({.unix_path = dir_ + "/admin.sock"},
+                                  {.path = "/admin/plugins/inflight-load-producer/state"});
+    int64_t sum = -1;
+    const auto json = nlohmann::json::parse(state.ok() ? state->body : "", nullptr, false);
+    if (!json.is_object()) return sum;
+    sum = 0;
+    for (const auto& e : json.value("state", json)["endpoints"]) sum += e.value("requests", 0);
+    return sum;
+  };
+  OpenRequest first(grpc_port_, "first");
+  ASSERT_TRUE(Eventually([&] { return in_flight() == 1; }));
+  Replace(config_, config("2"));
+  ASSERT_TRUE(Eventually([&] { return Generation() == 2; }));
+  EXPECT_EQ(in_flight(), 1);
+  OpenRequest second(grpc_port_, "second");
+  Replace(config_, config("3"));
+  ASSERT_TRUE(Eventually([&] { return Generation() == 3; }));
+  EXPECT_EQ(in_flight(), 2);
+  second.End();
+  EXPECT_TRUE(Eventually([&] { return in_flight() == 1; }));
+  first.End();
+  EXPECT_TRUE(Eventually([&] { return in_flight() == 0; }));
 }
 
 TEST_F(ReloadTest, FileHalfWrittenWhenRead) {
