@@ -22,6 +22,7 @@
 #include "host/scrape/scrape_loop.h"
 #include "host/serve/conditions.h"
 #include "host/serve/documents.h"
+#include "host/serve/envoy_endpoints.h"
 #include "host/serve/generations.h"
 #include "host/serve/load.h"
 #include "host/serve/metrics_port.h"
@@ -45,6 +46,7 @@ constexpr uint64_t kProblemRepeatNs = 600 * kSecond;
 
 constexpr ConditionSpec kPoolEmpty{"pool-empty", 0};
 constexpr ConditionSpec kEndpointsRefused{"endpoints-file-refused", 0};
+constexpr ConditionSpec kEnvoyFile{"envoy-endpoints-file", 0};
 constexpr ConditionSpec kMetricsStale{"metrics-stale", 2 * kSecond};
 constexpr ConditionSpec kFlapping{"endpoint-flapping", 0};
 constexpr ConditionSpec kClockStep{"clock-step", 0};
@@ -108,6 +110,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     triggers_.reset();
     scraper_.reset();
     generations_.reset();
+    platform_.pool().RemoveListener(envoy_endpoints_.get());
     platform_.pool().RemoveListener(gone_.get());
     platform_.pool().RemoveListener(pool_log_.get());
     platform_.pool().RemoveListener(names_.get());
@@ -126,6 +129,11 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     platform_.pool().AddListener(pool_log_);
 
     if (absl::Status status = StartDiscovery(diagnostics); !status.ok()) return status;
+    if (!settings_.envoy_endpoints_file.empty()) {
+      envoy_endpoints_ = std::make_shared<EnvoyEndpoints>(settings_.envoy_endpoints_file);
+      platform_.pool().AddListener(envoy_endpoints_);
+      envoy_endpoints_->Start();
+    }
     StartScraping();
     if (absl::Status status = generations_->Publish(scraper_.get()); !status.ok()) return status;
     if (absl::Status status = StartListeners(); !status.ok()) return status;
@@ -268,14 +276,13 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     pthread_kill(config_thread_, SIGHUP);
   }
 
-  // Follows the config file, where there is one, and the plugin directories.
+  // Follows the config file and what it includes, where there is one, and the plugin directories.
   void StartTriggers() {
     if (!settings_.config_watch) return;
-    const bool file = !settings_.config_file.empty() && settings_.config_file != "-";
     std::vector<std::string> dirs = settings_.plugin_dirs;
     if (dirs.empty()) dirs.push_back(OwnPluginsDir());
     triggers_ = std::make_unique<Triggers>(
-        file ? settings_.config_file : "", std::move(dirs),
+        generations_->WatchedFiles(), std::move(dirs),
         Triggers::Options{.settle_ns = static_cast<uint64_t>(settings_.config_settle),
                           .jitter_ns = static_cast<uint64_t>(settings_.config_jitter)},
         [this](std::string cause, uint64_t delay_ns) {
@@ -306,6 +313,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       reloads_.Postpone(std::move(batch), now, retry_ns);
       return;
     }
+    if (triggers_) triggers_->Follow(generations_->WatchedFiles());
     const admin::ReloadAnswer answer{IsRefusal(outcome), ReloadJson(outcome), ReloadText(outcome)};
     for (const ReloadQueue::Request& reload : batch.requests) {
       if (reload.done) reload.done(answer);
@@ -377,7 +385,8 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     services.serving = &serving_;
     services.metrics = &platform_.metrics();
     services.decisions = &rings_;
-    services.identifier_key = uint64_t{std::random_device()()} << 32 | std::random_device()();
+    services.identifier_key = SipKey::Random();
+    services.random_seed = SipKey::Random().k0;
     services.options.max_body_bytes = static_cast<uint64_t>(settings_.max_body);
     services.options.subset_filter = command_line_.flags.subset_filter;
     services.options.emit_endpoint_scores = command_line_.flags.emit_endpoint_scores;
@@ -479,6 +488,10 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     conditions_.Set(kPoolEmpty, total == 0, "the pool has no endpoints");
     conditions_.Set(kMetricsStale, stale > 0,
                     StrCat(stale, " of ", total, " endpoints have no fresh metrics"));
+    if (envoy_endpoints_) {
+      const std::string problem = envoy_endpoints_->problem();
+      conditions_.Set(kEnvoyFile, !problem.empty(), problem);
+    }
     const uint32_t changes = pool_log_->most_changes_a_minute(now);
     conditions_.Set(kFlapping, changes > kFlappingChanges,
                     StrCat("an endpoint changed its state ", changes, " times in a minute"));
@@ -540,6 +553,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   bool clock_seen_ = false;
   std::shared_ptr<admin::Names> names_ = std::make_shared<admin::Names>();
   std::shared_ptr<GoneEndpoints> gone_ = std::make_shared<GoneEndpoints>(&platform_.metrics());
+  std::shared_ptr<EnvoyEndpoints> envoy_endpoints_;
   ScrapeCounters scrape_counters_;
   StreamCounters stream_counters_;
   request::ServingSlot serving_;

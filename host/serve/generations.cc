@@ -1,11 +1,13 @@
 #include "host/serve/generations.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/time/time.h"
 #include "host/base/json_writer.h"
 #include "host/base/str_cat.h"
+#include "host/config/includes.h"
 #include "host/serve/documents.h"
 #include "host/serve/triggers.h"
 #include "host/telemetry/log.h"
@@ -192,6 +194,10 @@ ReloadOutcome Generations::Reload(std::string_view cause, bool may_wait) {
 
   config::Diagnostics diagnostics;
   const auto text = ReadConfig(command_line_);
+  if (text.ok()) {
+    std::lock_guard lock(mutex_);
+    tried_ = *text;
+  }
   std::unique_ptr<runtime::Generation> built;
   if (!text.ok()) {
     diagnostics.Error({}, "EPP-CFG-READ", std::string(View(text.status())));
@@ -311,6 +317,18 @@ std::shared_ptr<const runtime::Generation> Generations::current() const {
 uint64_t Generations::since_unix_ns() const {
   std::lock_guard lock(mutex_);
   return since_unix_ns_;
+}
+
+std::vector<std::string> Generations::WatchedFiles() const {
+  std::set<std::string> files;
+  const std::string& config = command_line_.settings.settings().config_file;
+  if (!config.empty() && config != "-") files.insert(config);
+  std::lock_guard lock(mutex_);
+  for (const config::SourceText* text :
+       {current_ ? current_->config().source.get() : nullptr, tried_.get()}) {
+    if (text) files.merge(config::IncludedPaths(*text));
+  }
+  return {files.begin(), files.end()};
 }
 
 std::string Generations::HistoryJson() const {

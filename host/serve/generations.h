@@ -74,6 +74,9 @@ class Generations {
 
   std::shared_ptr<const runtime::Generation> current() const;
   uint64_t since_unix_ns() const;
+  // What the serving config was read from, and what the last one that was tried was: the config
+  // file and all that they include, whether it is there or not.
+  std::vector<std::string> WatchedFiles() const;
   // Newest first: "epp.generations/1".
   std::string HistoryJson() const;
 
@@ -103,6 +106,7 @@ class Generations {
   std::shared_ptr<runtime::Generation> current_;
   uint64_t since_unix_ns_ = 0;
   std::deque<ReloadOutcome> history_;  // newest first
+  std::shared_ptr<const config::SourceText> tried_;
   std::vector<std::unique_ptr<runtime::Generation>> dead_;
 };
 
