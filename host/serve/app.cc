@@ -288,6 +288,8 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
         [this](std::string cause, uint64_t delay_ns) {
           Ask({std::move(cause), nullptr}, delay_ns);
         });
+    // What changed between the start and the watch, nobody reports.
+    reloads_.Add({"start of the watch", nullptr}, 0);
   }
 
   // How long the config thread may sleep.
@@ -308,12 +310,13 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     const ReloadOutcome outcome =
         generations_->Reload(batch.requests.front().cause, /*may_wait=*/now < retry_ns);
     if (outcome.unsettled) {
+      EPP_LOG(kDebug, "config", "reload: a file may be half written, looking again in a moment",
+              {{"cause", outcome.cause}});
       reloads_.Postpone(std::move(batch), now, retry_ns);
       return;
     }
     if (triggers_) triggers_->Follow(generations_->WatchedFiles());
-    const admin::ReloadAnswer answer{outcome.kind == ReloadOutcome::Kind::kRefused,
-                                     ReloadJson(outcome), ReloadText(outcome)};
+    const admin::ReloadAnswer answer{IsRefusal(outcome), ReloadJson(outcome), ReloadText(outcome)};
     for (const ReloadQueue::Request& reload : batch.requests) {
       if (reload.done) reload.done(answer);
     }
