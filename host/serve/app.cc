@@ -41,6 +41,7 @@ constexpr uint64_t kSecond = 1'000'000'000;
 constexpr absl::Duration kFinishWithin = absl::Minutes(2);
 constexpr uint64_t kConfigSettleNs = kSecond / 4;
 constexpr uint64_t kProblemRepeatNs = 600 * kSecond;
+constexpr std::string_view kFileChange = "file change";  // cause of a reload that nobody asked for
 
 constexpr ConditionSpec kPoolEmpty{"pool-empty", 0};
 constexpr ConditionSpec kEndpointsRefused{"endpoints-file-refused", 0};
@@ -143,7 +144,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       const int signal = sigtimedwait(&signals, nullptr, &second);
       traffic_.Sample(clock_.mono_ns());
       Watch();
-      if (signal == SIGHUP) ReloadNow();
+      if (signal == SIGHUP) ReloadNow(hooks);
       generations_->Collect();
       if (hooks.tick) hooks.tick();
       if (clock_.mono_ns() >= next_flush) {
@@ -153,8 +154,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       }
       if (signal == SIGTERM || signal == SIGINT) break;
     }
-    if (hooks.draining) hooks.draining();
-    return Drain(signals) ? 0 : 1;
+    return Drain(signals, hooks) ? 0 : 1;
   }
 
   Facts CurrentFacts() const override {
@@ -229,6 +229,19 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     return status;
   }
 
+  bool AllThreadsTicked() override {
+    const uint64_t workers = grpc_->rounds();
+    const uint64_t scraper = scraper_->rounds();
+    const bool ticked = workers != worker_rounds_ && scraper != scraper_rounds_;
+    if (ticked) {
+      worker_rounds_ = workers;
+      scraper_rounds_ = scraper;
+    }
+    grpc_->Ping();
+    scraper_->Ping();
+    return ticked;
+  }
+
   std::string VersionJson() override { return VersionDocument(); }
   std::string ConfigJson() override {
     return ConfigDocument(*generations_->current(), ConfigName());
@@ -264,21 +277,26 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     if (settings_.config_file.empty() || settings_.config_file == "-") return;
     config_watch_ = std::make_unique<FileWatch>(
         settings_.config_file, FileWatch::Options{.debounce_ns = kConfigSettleNs}, [this] {
-          Reload("file change", nullptr);
+          Reload(std::string(kFileChange), nullptr);
           return false;
         });
     config_watch_->Start();
   }
 
   // On the config thread: what was asked for since the last time, as one reload.
-  void ReloadNow() {
+  void ReloadNow(const RunHooks& hooks) {
     std::vector<PendingReload> pending;
     {
       std::lock_guard lock(reload_mutex_);
       pending.swap(reloads_);
     }
+    const bool asked = pending.empty() || std::ranges::any_of(pending, [](const auto& reload) {
+                         return reload.cause != kFileChange;
+                       });
+    if (asked && hooks.reloading) hooks.reloading();
     const ReloadOutcome outcome =
         generations_->Reload(pending.empty() ? "signal" : pending.front().cause);
+    if (asked && hooks.reloaded) hooks.reloaded();
     const admin::ReloadAnswer answer{outcome.kind == ReloadOutcome::Kind::kRefused,
                                      ReloadJson(outcome), ReloadText(outcome)};
     for (const PendingReload& reload : pending) {
@@ -466,7 +484,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
 
   // Health goes first, so that probes see it; the data layer goes on until the last stream ended.
   // False when streams had to be cut.
-  bool Drain(const sigset_t& signals) {
+  bool Drain(const sigset_t& signals, const RunHooks& hooks) {
     draining_.store(true, std::memory_order_release);
     const absl::Duration window = absl::Nanoseconds(settings_.drain);
     EPP_LOG_EXEMPT(kInfo, "main", "draining",
@@ -476,7 +494,8 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       done_.store(true);
     });
     bool cut = false;
-    while (!done_.load()) {
+    for (int tenths = 0; !done_.load(); ++tenths) {
+      if (tenths % 10 == 0 && hooks.draining) hooks.draining(grpc_->open_streams());
       const timespec tick{0, 100'000'000};
       const int signal = sigtimedwait(&signals, nullptr, &tick);
       if (signal == SIGTERM || signal == SIGINT) {
@@ -526,6 +545,8 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   std::vector<PendingReload> reloads_;
   // Who makes the app also runs it; servers may ask for a reload before Run.
   const pthread_t config_thread_ = pthread_self();
+  uint64_t worker_rounds_ = 0;  // what AllThreadsTicked saw last
+  uint64_t scraper_rounds_ = 0;
   std::unique_ptr<FileWatch> config_watch_;
   std::unique_ptr<scrape::ScrapeLoop> scraper_;
   std::unique_ptr<pool::Discovery> discovery_;
