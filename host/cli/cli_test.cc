@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <sstream>
 
 #include "gmock/gmock.h"
@@ -15,10 +16,13 @@
 #include "host/base/unique_fd.h"
 #include "host/cli/admin_client.h"
 #include "host/cli/command.h"
+#include "host/cli/man.h"
 #include "host/cli/notify.h"
+#include "host/cli/roff.h"
 #include "host/cli/table.h"
 #include "host/cli/type_text.h"
 #include "host/cli/version.h"
+#include "host/config/settings.h"
 #include "nlohmann/json.hpp"
 
 namespace epp::cli {
@@ -233,6 +237,31 @@ TEST(NotifyTest, TheSignOfLifeIsWithheldWhileAThreadIsStuck) {
   });
   other.Tick("a", at(9));
   for (const char* name : {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}) unsetenv(name);
+}
+
+TEST(ManTest, EveryCommandAndSettingIsDescribed) {
+  std::map<std::string, std::string> pages;
+  for (ManPage& page : ManPages()) pages[page.FileName()] = std::move(page.roff);
+  for (const CommandEntry& entry : Commands()) {
+    const std::string& page = pages[StrCat("epp-", entry.name, ".1")];
+    for (const std::string& flag : entry.make()->FlagNames()) {
+      EXPECT_THAT(page, HasSubstr(RoffText(flag))) << entry.name;
+    }
+    EXPECT_THAT(pages["epp.1"], HasSubstr(RoffText(entry.summary)));
+  }
+  for (const config::SettingSpec& spec : config::SettingSpecs()) {
+    EXPECT_THAT(pages["epp.toml.5"], HasSubstr(RoffText(spec.doc))) << spec.key;
+  }
+}
+
+TEST(ManTest, TextsAreNoRequests) {
+  EXPECT_EQ(RoffText("--a 'b' \\ ~^`"), "\\-\\-a \\(aqb\\(aq \\e \\(ti\\(ha\\(ga");
+  EXPECT_EQ(RoffText(".SH\n'x"), "\\&.SH \\(aqx");
+  Roff page("epp-x", 1, "epp");
+  page.Verbatim("a\n.b \"c\"\n");
+  page.Section("\"");
+  EXPECT_THAT(page.text(), HasSubstr("\na\n\\&.b \"c\"\n.EE\n"));
+  EXPECT_THAT(page.text(), HasSubstr(".SH \"\\(dq\"\n"));
 }
 
 TEST(VersionTest, ComparesNumbers) {

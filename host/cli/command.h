@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "host/cli/app_text.h"
 #include "host/cli/io.h"
 
 namespace CLI {
@@ -25,6 +26,9 @@ class Command {
   virtual int Main(const std::vector<std::string>& arguments, Io& io);
   // The flags, long ones with "--", for shell completion.
   virtual std::vector<std::string> FlagNames() const;
+  // All that the command line takes, for the manual.
+  virtual AppText Text() const;
+  std::string_view examples() const { return examples_; }
 
  protected:
   // `examples` are lines shown above the rest by --help.
@@ -60,6 +64,9 @@ std::span<const CommandEntry> Commands();
 
 // Runs `epp ARGUMENTS...`. No subcommand and a first argument that starts with '-' means serve.
 int Dispatch(const std::vector<std::string>& arguments, Io& io);
+
+// Not among Commands(): for those who build packages.
+std::unique_ptr<Command> MakeMan();
 
 // One per file of this folder.
 std::unique_ptr<Command> MakeServe();
