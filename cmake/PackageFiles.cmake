@@ -27,4 +27,6 @@ foreach(page IN LISTS pages)
 endforeach()
 
 compress("${DEPLOY}/debian/changelog" "${DIR}/changelog.gz")
-compress("${DEPLOY}/debian/epp-sim.1" "${DIR}/epp-sim.1.gz")
+foreach(page IN ITEMS epp-sim.1 epp-plugin-check.1)
+  compress("${DEPLOY}/debian/${page}" "${DIR}/${page}.gz")
+endforeach()

@@ -47,6 +47,7 @@ add_custom_command(
     -P "${PROJECT_SOURCE_DIR}/cmake/PackageFiles.cmake"
   COMMAND "${CMAKE_COMMAND}" -E touch "${package_dir}/stamp"
   DEPENDS epp epp_plugins "${deploy}/debian/changelog" "${deploy}/debian/epp-sim.1"
+    "${deploy}/debian/epp-plugin-check.1"
     "${PROJECT_SOURCE_DIR}/cmake/PackageFiles.cmake"
   COMMENT "Writing manual pages and completions"
   VERBATIM)
@@ -73,7 +74,8 @@ set(sim COMPONENT sim EXCLUDE_FROM_ALL)
 install(FILES "${package_dir}/epp-sim.1.gz" DESTINATION /usr/share/man/man1 ${sim})
 
 set(sdk COMPONENT sdk EXCLUDE_FROM_ALL)
-install(DIRECTORY "${PROJECT_SOURCE_DIR}/sdk/examples" DESTINATION /usr/share/doc/epp-sdk ${sdk})
+install(DIRECTORY "${PROJECT_SOURCE_DIR}/sdk/examples" DESTINATION /usr/share/doc/epp-sdk ${sdk}
+  PATTERN build EXCLUDE PATTERN target EXCLUDE PATTERN __pycache__ EXCLUDE)
 install(FILES "${PROJECT_SOURCE_DIR}/sdk/README.md" DESTINATION /usr/share/doc/epp-sdk ${sdk})
 install(FILES "${deploy}/debian/epp-sdk.lintian" DESTINATION /usr/share/lintian/overrides
   RENAME epp-sdk ${sdk})
@@ -82,7 +84,7 @@ set(sdk_executables)
 if(TARGET epp-plugin-check)
   set(sdk_executables epp-plugin-check)
   set(sdk_architecture)
-  install(TARGETS epp-plugin-check RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}" COMPONENT sdk)
+  install(FILES "${package_dir}/epp-plugin-check.1.gz" DESTINATION /usr/share/man/man1 ${sdk})
 endif()
 
 foreach(pair IN ITEMS "epp:epp-system" "epp-sdk:sdk" "epp-sim:sim")

@@ -1,8 +1,10 @@
 // epp man: the manual pages, for packages. Not among the commands that people are shown.
 #include "host/cli/man.h"
 
+#include <algorithm>
 #include <fstream>
 #include <ostream>
+#include <sstream>
 
 #include "CLI/CLI.hpp"
 #include "host/base/quantity.h"
@@ -81,6 +83,26 @@ void Options(const AppText& app, Roff* page) {
 
 std::string Sentence(std::string_view text) { return StrCat(text, text.ends_with('.') ? "" : "."); }
 
+// A command that reads its arguments by itself, as one with subcommands does, says in its own words
+// what they are.
+void OwnWords(Command& command, const AppText& app, Roff* page) {
+  std::string more;
+  for (const std::string& flag : command.FlagNames()) {
+    const bool known = std::ranges::any_of(app.flags, [&](const ArgumentText& text) {
+      return StrCat(", ", text.name, ",").find(StrCat(" ", flag, ",")) != std::string::npos;
+    });
+    if (!known) StrAppend(&more, more.empty() ? "" : ", ", flag);
+  }
+  if (more.empty()) return;
+  std::istringstream in;
+  std::ostringstream out;
+  Io io{in, out, out};
+  command.Main({"-h"}, io);
+  page->Section("SUBCOMMANDS");
+  page->Verbatim(out.str());
+  page->Paragraph(StrCat("Their flags: ", more, "."));
+}
+
 ManPage CommandPage(const CommandEntry& entry) {
   const std::unique_ptr<Command> command = entry.make();
   const AppText app = command->Text();
@@ -94,6 +116,7 @@ ManPage CommandPage(const CommandEntry& entry) {
   page.Paragraph(Sentence(app.summary));
   page.Section("OPTIONS");
   Options(app, &page);
+  OwnWords(*command, app, &page);
   for (const AppText& sub : app.subcommands) {
     page.Subsection(sub.name);
     page.ParagraphRoff(Synopsis(sub));
@@ -172,6 +195,8 @@ std::string TypeOf(const SettingSpec& spec) {
       break;
     case Type::kTexts:
       return "list of texts";
+    default:
+      return "number";
   }
   const char* separator = " ";
   for (const std::string_view choice : spec.choices) {

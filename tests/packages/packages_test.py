@@ -207,7 +207,7 @@ class Packages(unittest.TestCase):
         self.addCleanup(sim.kill)
         port = re.search(r"http://[\d.]+:(\d+)", line_of(sim, "listening on"))[1]
         for folder in ("run", "var/lib", "var/cache"):  # as the unit has them made
-            (root.path / folder / "epp").mkdir()
+            (root.path / folder / "epp").mkdir(exist_ok=True)
             root.run("chown", "epp:epp", f"/{folder}/epp")
         epp = root.start("epp", "serve", *SETTINGS, "--grpc-port", "0", "--grpc-health-port", "0",
                          "--metrics-port", "0", "--drain-timeout", "0s", user="epp")
