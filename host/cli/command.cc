@@ -49,8 +49,6 @@ std::vector<std::string> Command::FlagNames() const {
   return names;
 }
 
-AppText Command::Text() const { return DescribeApp(*app_); }
-
 int Command::Usage(Io& io, std::string_view message) const {
   std::string text(message);
   // "... not expected: --jsno": the flag that was meant.

@@ -7,7 +7,6 @@
 #include <string_view>
 #include <vector>
 
-#include "host/cli/app_text.h"
 #include "host/cli/io.h"
 
 namespace CLI {
@@ -26,8 +25,8 @@ class Command {
   virtual int Main(const std::vector<std::string>& arguments, Io& io);
   // The flags, long ones with "--", for shell completion.
   virtual std::vector<std::string> FlagNames() const;
-  // All that the command line takes, for the manual.
-  virtual AppText Text() const;
+  // What reads the arguments, unless Main is another; for the manual.
+  const CLI::App& parser() const { return *app_; }
   std::string_view examples() const { return examples_; }
 
  protected:

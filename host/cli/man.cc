@@ -13,6 +13,7 @@
 #include "host/cli/command.h"
 #include "host/cli/man_plugins.h"
 #include "host/cli/roff.h"
+#include "host/cli/serve_flags.h"
 #include "host/cli/topics.h"
 #include "host/config/settings.h"
 
@@ -105,7 +106,7 @@ void OwnWords(Command& command, const AppText& app, Roff* page) {
 
 ManPage CommandPage(const CommandEntry& entry) {
   const std::unique_ptr<Command> command = entry.make();
-  const AppText app = command->Text();
+  const AppText app = entry.name == "serve" ? ServeText() : DescribeApp(command->parser());
   const std::string name = PageOf(entry.name);
   Roff page(name, 1, ManSource());
   page.Section("NAME");

@@ -79,7 +79,6 @@ class Serve final : public Command {
   }
 
   std::vector<std::string> FlagNames() const override { return ServeFlagNames(); }
-  AppText Text() const override { return ServeText(); }
 
  private:
   int Run(Io&) override { return kBug; }
