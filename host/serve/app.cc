@@ -43,7 +43,6 @@ constexpr absl::Duration kFinishWithin = absl::Minutes(2);
 constexpr uint64_t kRetryNs = kSecond;        // of a reload that met a half-written file
 constexpr uint64_t kFollowNs = kSecond / 10;  // between two looks at state that is followed
 constexpr uint64_t kProblemRepeatNs = 600 * kSecond;
-constexpr std::string_view kSignal = "signal";  // cause of a reload
 
 constexpr ConditionSpec kPoolEmpty{"pool-empty", 0};
 constexpr ConditionSpec kEndpointsRefused{"endpoints-file-refused", 0};
@@ -148,6 +147,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&signals, signal);
     uint64_t next_flush = clock_.mono_ns();
     uint64_t next_second = clock_.mono_ns();
+    hooks_ = &hooks;
     StartTriggers();
     for (;;) {
       const timespec wait = UntilNext(next_second);
@@ -160,9 +160,8 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
         Watch();
       }
       // Our own ones only wake this thread up.
-      if (signal == SIGHUP && info.si_code != SI_TKILL)
-        reloads_.Add({std::string(kSignal), nullptr}, 0);
-      ReloadNow(hooks);
+      if (signal == SIGHUP && info.si_code != SI_TKILL) reloads_.Add({"signal", nullptr}, 0);
+      ReloadNow();
       generations_->Collect();
       if (second && hooks.tick) hooks.tick();
       if (clock_.mono_ns() >= next_flush) {
@@ -314,20 +313,37 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     return {static_cast<time_t>(wait / kSecond), static_cast<long>(wait % kSecond)};
   }
 
+  // Tells of a reload for as long as it lives; of none when null.
+  class ReloadNotice {
+   public:
+    explicit ReloadNotice(const RunHooks* hooks) : hooks_(hooks) {
+      if (hooks_ != nullptr && hooks_->reloading) hooks_->reloading();
+    }
+    ~ReloadNotice() {
+      if (hooks_ != nullptr && hooks_->reloaded) hooks_->reloaded();
+    }
+    ReloadNotice(const ReloadNotice&) = delete;
+    ReloadNotice& operator=(const ReloadNotice&) = delete;
+
+   private:
+    const RunHooks* const hooks_;
+  };
+  // By somebody, not by a watch alone.
+  static bool AskedFor(const ReloadQueue::Batch& batch) {
+    return std::ranges::any_of(batch.requests, [](const ReloadQueue::Request& request) {
+      return request.done || request.cause == "signal";
+    });
+  }
+
   // On the config thread: what was asked for since the last time, as one reload.
-  void ReloadNow(const RunHooks& hooks) {
+  void ReloadNow() {
     const uint64_t now = clock_.mono_ns();
     ReloadQueue::Batch batch = reloads_.Take(now);
     if (batch.requests.empty()) return;
+    const ReloadNotice notice(AskedFor(batch) ? hooks_ : nullptr);
     const uint64_t retry_ns = (batch.postponed_ns != 0 ? batch.postponed_ns : now) + kRetryNs;
-    // Not a watch's.
-    const bool asked = std::ranges::any_of(batch.requests, [](const ReloadQueue::Request& reload) {
-      return reload.done || reload.cause == kSignal;
-    });
-    if (asked && hooks.reloading) hooks.reloading();
     const ReloadOutcome outcome =
         generations_->Reload(batch.requests.front().cause, /*may_wait=*/now < retry_ns);
-    if (asked && hooks.reloaded) hooks.reloaded();
     if (outcome.unsettled) {
       reloads_.Postpone(std::move(batch), now, retry_ns);
       return;
@@ -582,7 +598,8 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   ReloadQueue reloads_;
   // Who makes the app also runs it; servers may ask for a reload before Run.
   const pthread_t config_thread_ = pthread_self();
-  uint64_t worker_rounds_ = 0;  // what AllThreadsTicked saw last
+  const RunHooks* hooks_ = nullptr;  // while Run runs
+  uint64_t worker_rounds_ = 0;       // what AllThreadsTicked saw last
   uint64_t scraper_rounds_ = 0;
   std::unique_ptr<Triggers> triggers_;
   std::unique_ptr<scrape::ScrapeLoop> scraper_;
