@@ -81,6 +81,29 @@ absl::StatusOr<std::pair<std::string, uint16_t>> ParseListen(std::string_view ke
       StrCat(key, " is \"", listen, "\", want ADDRESS:PORT such as \"[::]:9002\""));
 }
 
+// Tells of a reload for as long as it lives; of none when null.
+class ReloadNotice {
+ public:
+  explicit ReloadNotice(const RunHooks* hooks) : hooks_(hooks) {
+    if (hooks_ != nullptr && hooks_->reloading) hooks_->reloading();
+  }
+  ~ReloadNotice() {
+    if (hooks_ != nullptr && hooks_->reloaded) hooks_->reloaded();
+  }
+  ReloadNotice(const ReloadNotice&) = delete;
+  ReloadNotice& operator=(const ReloadNotice&) = delete;
+
+ private:
+  const RunHooks* const hooks_;
+};
+
+// By somebody, not by a watch alone.
+bool AskedFor(const ReloadQueue::Batch& batch) {
+  return std::ranges::any_of(batch.requests, [](const ReloadQueue::Request& request) {
+    return request.done || request.cause == "signal";
+  });
+}
+
 class ServingApp final : public App, public extproc::HealthState, public admin::Backend {
  public:
   ServingApp(const cli::ServeCommandLine& command_line)
@@ -203,6 +226,19 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     return facts;
   }
 
+  bool AllThreadsTicked() override {
+    const uint64_t workers = grpc_->rounds();
+    const uint64_t scraper = scraper_->rounds();
+    const bool ticked = workers != worker_rounds_ && scraper != scraper_rounds_;
+    if (ticked) {
+      worker_rounds_ = workers;
+      scraper_rounds_ = scraper;
+    }
+    grpc_->Ping();
+    scraper_->Ping();
+    return ticked;
+  }
+
   // extproc::HealthState
   bool Live() const override { return pool_loaded_.load(std::memory_order_acquire); }
   bool ProtocolOk() const override { return generations_->current()->serving().parsers.Serves(""); }
@@ -244,19 +280,6 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       status.refused_libraries.push_back(StrCat(refused.path, ": ", View(refused.why)));
     }
     return status;
-  }
-
-  bool AllThreadsTicked() override {
-    const uint64_t workers = grpc_->rounds();
-    const uint64_t scraper = scraper_->rounds();
-    const bool ticked = workers != worker_rounds_ && scraper != scraper_rounds_;
-    if (ticked) {
-      worker_rounds_ = workers;
-      scraper_rounds_ = scraper;
-    }
-    grpc_->Ping();
-    scraper_->Ping();
-    return ticked;
   }
 
   std::string VersionJson() override { return VersionDocument(); }
@@ -311,28 +334,6 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     if (generations_->following()) wake = std::min(wake, now + kFollowNs);
     const uint64_t wait = wake > now ? wake - now : 0;
     return {static_cast<time_t>(wait / kSecond), static_cast<long>(wait % kSecond)};
-  }
-
-  // Tells of a reload for as long as it lives; of none when null.
-  class ReloadNotice {
-   public:
-    explicit ReloadNotice(const RunHooks* hooks) : hooks_(hooks) {
-      if (hooks_ != nullptr && hooks_->reloading) hooks_->reloading();
-    }
-    ~ReloadNotice() {
-      if (hooks_ != nullptr && hooks_->reloaded) hooks_->reloaded();
-    }
-    ReloadNotice(const ReloadNotice&) = delete;
-    ReloadNotice& operator=(const ReloadNotice&) = delete;
-
-   private:
-    const RunHooks* const hooks_;
-  };
-  // By somebody, not by a watch alone.
-  static bool AskedFor(const ReloadQueue::Batch& batch) {
-    return std::ranges::any_of(batch.requests, [](const ReloadQueue::Request& request) {
-      return request.done || request.cause == "signal";
-    });
   }
 
   // On the config thread: what was asked for since the last time, as one reload.
