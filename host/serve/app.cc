@@ -81,6 +81,29 @@ absl::StatusOr<std::pair<std::string, uint16_t>> ParseListen(std::string_view ke
       StrCat(key, " is \"", listen, "\", want ADDRESS:PORT such as \"[::]:9002\""));
 }
 
+// Tells of a reload for as long as it lives; of none when null.
+class ReloadNotice {
+ public:
+  explicit ReloadNotice(const RunHooks* hooks) : hooks_(hooks) {
+    if (hooks_ != nullptr && hooks_->reloading) hooks_->reloading();
+  }
+  ~ReloadNotice() {
+    if (hooks_ != nullptr && hooks_->reloaded) hooks_->reloaded();
+  }
+  ReloadNotice(const ReloadNotice&) = delete;
+  ReloadNotice& operator=(const ReloadNotice&) = delete;
+
+ private:
+  const RunHooks* const hooks_;
+};
+
+// By somebody, not by a watch alone.
+bool AskedFor(const ReloadQueue::Batch& batch) {
+  return std::ranges::any_of(batch.requests, [](const ReloadQueue::Request& request) {
+    return request.done || request.cause == "signal";
+  });
+}
+
 class ServingApp final : public App, public extproc::HealthState, public admin::Backend {
  public:
   ServingApp(const cli::ServeCommandLine& command_line)
@@ -147,12 +170,14 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&signals, signal);
     uint64_t next_flush = clock_.mono_ns();
     uint64_t next_second = clock_.mono_ns();
+    hooks_ = &hooks;
     StartTriggers();
     for (;;) {
       const timespec wait = UntilNext(next_second);
       siginfo_t info{};
       const int signal = sigtimedwait(&signals, &info, &wait);
-      if (clock_.mono_ns() >= next_second) {
+      const bool second = clock_.mono_ns() >= next_second;
+      if (second) {
         next_second = clock_.mono_ns() + kSecond;
         traffic_.Sample(clock_.mono_ns());
         Watch();
@@ -161,7 +186,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       if (signal == SIGHUP && info.si_code != SI_TKILL) reloads_.Add({"signal", nullptr}, 0);
       ReloadNow();
       generations_->Collect();
-      if (hooks.tick) hooks.tick();
+      if (second && hooks.tick) hooks.tick();
       if (clock_.mono_ns() >= next_flush) {
         gauges_.Flush();
         next_flush =
@@ -169,8 +194,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       }
       if (signal == SIGTERM || signal == SIGINT) break;
     }
-    if (hooks.draining) hooks.draining();
-    return Drain(signals) ? 0 : 1;
+    return Drain(signals, hooks) ? 0 : 1;
   }
 
   Facts CurrentFacts() const override {
@@ -200,6 +224,19 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     }
     if (admin_) facts.admin = StrCat("unix:", settings_.admin_socket);
     return facts;
+  }
+
+  bool AllThreadsTicked() override {
+    const uint64_t workers = grpc_->rounds();
+    const uint64_t scraper = scraper_->rounds();
+    const bool ticked = workers != worker_rounds_ && scraper != scraper_rounds_;
+    if (ticked) {
+      worker_rounds_ = workers;
+      scraper_rounds_ = scraper;
+    }
+    grpc_->Ping();
+    scraper_->Ping();
+    return ticked;
   }
 
   // extproc::HealthState
@@ -306,6 +343,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     const uint64_t now = clock_.mono_ns();
     ReloadQueue::Batch batch = reloads_.Take(now);
     if (batch.requests.empty()) return;
+    const ReloadNotice notice(AskedFor(batch) ? hooks_ : nullptr);
     const uint64_t retry_ns = (batch.postponed_ns != 0 ? batch.postponed_ns : now) + kRetryNs;
     const ReloadOutcome outcome =
         generations_->Reload(batch.requests.front().cause, /*may_wait=*/now < retry_ns);
@@ -507,7 +545,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
 
   // Health goes first, so that probes see it; the data layer goes on until the last stream ended.
   // False when streams had to be cut.
-  bool Drain(const sigset_t& signals) {
+  bool Drain(const sigset_t& signals, const RunHooks& hooks) {
     draining_.store(true, std::memory_order_release);
     const absl::Duration window = absl::Nanoseconds(settings_.drain);
     EPP_LOG_EXEMPT(kInfo, "main", "draining",
@@ -517,7 +555,8 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       done_.store(true);
     });
     bool cut = false;
-    while (!done_.load()) {
+    for (int tenths = 0; !done_.load(); ++tenths) {
+      if (tenths % 10 == 0 && hooks.draining) hooks.draining(grpc_->open_streams());
       const timespec tick{0, 100'000'000};
       const int signal = sigtimedwait(&signals, nullptr, &tick);
       if (signal == SIGTERM || signal == SIGINT) {
@@ -563,6 +602,9 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   ReloadQueue reloads_;
   // Who makes the app also runs it; servers may ask for a reload before Run.
   const pthread_t config_thread_ = pthread_self();
+  const RunHooks* hooks_ = nullptr;  // while Run runs
+  uint64_t worker_rounds_ = 0;       // what AllThreadsTicked saw last
+  uint64_t scraper_rounds_ = 0;
   std::unique_ptr<Triggers> triggers_;
   std::unique_ptr<scrape::ScrapeLoop> scraper_;
   std::unique_ptr<pool::Discovery> discovery_;
