@@ -65,6 +65,7 @@ int Dispatch(const std::vector<std::string>& arguments, Io& io);
 std::unique_ptr<Command> MakeServe();
 std::unique_ptr<Command> MakeCheck();
 std::unique_ptr<Command> MakePlugins();
+std::unique_ptr<Command> MakePlugin();
 std::unique_ptr<Command> MakeStatus();
 std::unique_ptr<Command> MakePool();
 std::unique_ptr<Command> MakeReload();

@@ -56,7 +56,7 @@ TEST_P(ShippedTest, ManifestAgreesWithTheRecord) {
   EXPECT_THAT(listed, ::testing::UnorderedElementsAreArray(offered));
   for (const auto& [key, value] : manifest) {
     EXPECT_THAT(std::string(key.str()),
-                ::testing::AnyOf("name", "version", "license", "description", "types", "sha256"));
+                ::testing::AnyOf("name", "version", "license", "description", "types", "sha256", "check"));
   }
 }
 
