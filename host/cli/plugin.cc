@@ -75,9 +75,10 @@ class Plugin final : public Command {
       names.push_back(subcommand.name);
     }
     const std::string_view meant = Nearest(word, names, 2);
-    return Fail(io, kUsage, "EPP-CLI-USAGE",
-                StrCat("unknown subcommand \"", word, "\"", meant.empty() ? "" : ", did you mean \"",
-                       meant, meant.empty() ? "; hint: epp plugin -h" : "\"?"));
+    return Fail(
+        io, kUsage, "EPP-CLI-USAGE",
+        StrCat("unknown subcommand \"", word, "\"", meant.empty() ? "" : ", did you mean \"", meant,
+               meant.empty() ? "; hint: epp plugin -h" : "\"?"));
   }
 
  private:

@@ -39,11 +39,11 @@ std::span<const Case> AllCases() { return kCases; }
 
 Hosted::Hosted(const TypeRun& type, const HostOptions& options)
     : host_(CheckHost::Immortal(type.run.findings, options)),
-      instance_(std::make_unique<Instance>(type.type, host_, type.parameters.values,
-                                           options.layout)) {
+      instance_(
+          std::make_unique<Instance>(type.type, host_, type.parameters.values, options.layout)) {
   if (!instance_->ok()) {
-    type.run.findings.Skip(
-        StrCat(type.name(), ": create refused: ", Shown(instance_->error())), true);
+    type.run.findings.Skip(StrCat(type.name(), ": create refused: ", Shown(instance_->error())),
+                           true);
   }
 }
 
@@ -54,11 +54,17 @@ std::unique_ptr<Subject> OpenOrSkip(CaseRun& run, const std::string& path) {
   return nullptr;
 }
 
+std::vector<std::string> LabelsOf(const TypeRun& type) {
+  CheckHost::StartThread(type.run.seed);
+  Hosted hosted(type);
+  return hosted.ok() ? hosted.instance().LabelKeys() : std::vector<std::string>();
+}
+
 std::unique_ptr<Transcript> DriveFresh(const TypeRun& type, const Scenario& scenario,
                                        size_t endpoints, const HostOptions& options) {
   std::unique_ptr<Transcript> transcript;
   WithInstance(type, options, [&](Instance& instance) {
-    const std::vector<std::string> labels = Subject::LabelKeys(type.type);
+    const std::vector<std::string> labels = instance.LabelKeys();
     const World world(scenario.seed, endpoints, labels, scenario.layout);
     Driver driver(instance, world, type.run.file.samples, scenario);
     transcript = std::make_unique<Transcript>(driver.Everything());

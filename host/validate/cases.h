@@ -55,7 +55,8 @@ void CheckThreadTags(CaseRun& run);
 void CheckLogHygiene(CaseRun& run);
 void CheckProduced(CaseRun& run);
 
-// ---- For the cases -------------------------------------------------------------------------------
+// ---- For the cases
+// -------------------------------------------------------------------------------
 
 // One type of the loaded library and how it is configured.
 struct TypeRun {
@@ -109,6 +110,9 @@ void WithInstance(const TypeRun& type, const HostOptions& options, F&& use) {
   type.run.findings.Tested();
   use(hosted.instance());
 }
+
+// The labels that an instance of the type looks at.
+std::vector<std::string> LabelsOf(const TypeRun& type);
 
 // Everything that a fresh instance answers in this scenario; nothing when it cannot be created.
 std::unique_ptr<Transcript> DriveFresh(const TypeRun& type, const Scenario& scenario,

@@ -56,7 +56,7 @@ void CheckConcurrency(const TypeRun& type) {
   CaseRun& run = type.run;
   if ((type.type.flags & EPP_TYPE_SERIAL) != 0) return;
   WithInstance(type, {}, [&](Instance& instance) {
-    const std::vector<std::string> labels = Subject::LabelKeys(type.type);
+    const std::vector<std::string> labels = LabelsOf(type);
     const World world(run.seed, 100, labels);
     const Scenario scenario{.seed = run.seed, .candidates = 100};
     Driver(instance, world, run.file.samples, scenario).Endpoints(true);
@@ -97,8 +97,7 @@ void DriveAll(CaseRun& run) {
   const std::unique_ptr<Subject> subject = OpenOrSkip(run);
   if (subject == nullptr) return;
   ForEachType(run, *subject, [&](const TypeRun& type) {
-    for (const Values values :
-         {Values::kUsual, Values::kComplete, Values::kNoOptional, Values::kNone}) {
+    for (const Values values : {Values::kUsual, Values::kComplete, Values::kNone}) {
       DriveFresh(type, {.seed = run.seed, .candidates = 20, .values = values}, 20);
     }
   });
@@ -113,7 +112,7 @@ void CheckPermutation(CaseRun& run) {
   if (subject == nullptr) return;
   bool scorers = false;
   ForEachType(run, *subject, [&](const TypeRun& type) {
-    const std::vector<std::string> labels = Subject::LabelKeys(type.type);
+    const std::vector<std::string> labels = LabelsOf(type);
     const World world(run.seed, kCandidates, labels);
     for (uint64_t request = 0; request < kRequestKinds; ++request) {
       std::vector<uint32_t> order(kCandidates);

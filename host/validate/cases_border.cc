@@ -36,8 +36,8 @@ void CheckNewerHost(CaseRun& run) {
     // A type that never answers the same twice is V14's.
     if (grown == nullptr || !as_is->DifferenceTo(*again).empty()) return;
     if (const std::string call = as_is->DifferenceTo(*grown); !call.empty()) {
-      run.findings.Fail(StrCat(call, " of ", type.name(),
-                               " answers differently when the structs are longer"));
+      run.findings.Fail(
+          StrCat(call, " of ", type.name(), " answers differently when the structs are longer"));
     }
   });
 }
@@ -48,7 +48,7 @@ void CheckBounds(CaseRun& run) {
   const std::unique_ptr<Subject> subject = OpenOrSkip(run);
   if (subject == nullptr) return;
   ForEachType(run, *subject, [&](const TypeRun& type) {
-    const std::vector<std::string> labels = Subject::LabelKeys(type.type);
+    const std::vector<std::string> labels = LabelsOf(type);
     const World world(run.seed, kSizes.back(), labels);
     for (const Edge edge : {Edge::kBehind, Edge::kBefore}) {
       WithInstance(type, {}, [&](Instance& instance) {

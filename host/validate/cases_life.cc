@@ -72,7 +72,8 @@ void CheckLeaksOf(const TypeRun& type) {
     findings.Fail(StrCat(type.name(), ": ", done, " times create and destroy left ", use.blocks,
                          " blocks, ", use.bytes, " bytes"));
   }
-  if (!WaitFor([&] { return ProcessFacts::Threads() <= threads; }, std::chrono::milliseconds(200))) {
+  if (!WaitFor([&] { return ProcessFacts::Threads() <= threads; },
+               std::chrono::milliseconds(200))) {
     findings.Fail(StrCat(type.name(), ": ", done, " times create and destroy left ",
                          ProcessFacts::Threads() - threads, " threads"));
   }
@@ -140,8 +141,8 @@ void CheckInterfaces(CaseRun& run) {
         uint32_t size = 0;
         std::memcpy(&size, table, sizeof(size));
         if (size < known.bytes) {
-          fail(known.id, StrCat("gives a table of struct_size ", size, ", want at least ",
-                                known.bytes));
+          fail(known.id,
+               StrCat("gives a table of struct_size ", size, ", want at least ", known.bytes));
         }
       }
       for (const char* id : listed) {
@@ -218,7 +219,8 @@ void CheckUnload(CaseRun& run) {
     ForEachType(run, *subject, [&](const TypeRun& type) {
       WithInstance(type, {}, [&](Instance& instance) {
         const World world(run.seed, 4);
-        Driver(instance, world, run.file.samples, {.seed = run.seed, .candidates = 4, .requests = 1})
+        Driver(instance, world, run.file.samples,
+               {.seed = run.seed, .candidates = 4, .requests = 1})
             .Everything();
       });
     });
@@ -227,8 +229,8 @@ void CheckUnload(CaseRun& run) {
     void* const left = dlopen(run.file.path.c_str(), RTLD_NOW | RTLD_NOLOAD);
     if (left == nullptr) continue;
     dlclose(left);
-    return run.findings.Fail(StrCat("flagged UNLOADABLE, but still mapped after dlclose number ",
-                                    i + 1));
+    return run.findings.Fail(
+        StrCat("flagged UNLOADABLE, but still mapped after dlclose number ", i + 1));
   }
 }
 

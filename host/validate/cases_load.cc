@@ -29,8 +29,8 @@ const epp_module* Enter(void* handle) {
 
 // The shortest of three loads, each in a process of its own: others use this machine, too.
 double LoadMs(const std::string& path) {
-  auto* const shared = static_cast<double*>(mmap(nullptr, sizeof(double), PROT_READ | PROT_WRITE,
-                                                 MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  auto* const shared = static_cast<double*>(
+      mmap(nullptr, sizeof(double), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   if (shared == MAP_FAILED) return 0;
   double best = std::numeric_limits<double>::infinity();
   for (int attempt = 0; attempt < 3 && best > kMaxLoadMs; ++attempt) {
@@ -60,8 +60,8 @@ void CheckLoad(CaseRun& run) {
   findings.Tested();
   const double ms = LoadMs(run.file.path);
   if (ms > kMaxLoadMs && ms < std::numeric_limits<double>::infinity()) {
-    findings.Fail(StrCat("loading took ", static_cast<int64_t>(ms), " ms, want at most ",
-                         kMaxLoadMs, " ms"));
+    findings.Fail(
+        StrCat("loading took ", static_cast<int64_t>(ms), " ms, want at most ", kMaxLoadMs, " ms"));
   }
   const ProcessFacts before = ProcessFacts::Now();
   void* handle = nullptr;
@@ -98,7 +98,9 @@ void CheckLoad(CaseRun& run) {
 // Two copies in one process, with instances of both, destroyed in both orders.
 void CheckLoadTwice(CaseRun& run) {
   const std::string digest = loader::Sha256Hex(run.file.bytes);
-  const auto copy = [&] { return loader::MakePrivateCopy("", run.file.name, digest, run.file.bytes); };
+  const auto copy = [&] {
+    return loader::MakePrivateCopy("", run.file.name, digest, run.file.bytes);
+  };
   // Memory files must stay open as long as they are mapped, which is for ever.
   const absl::StatusOr<loader::PrivateCopy> one = copy(), other = copy();
   if (!one.ok() || !other.ok()) return run.findings.Skip("no memory file for a second copy");
@@ -117,9 +119,9 @@ void CheckLoadTwice(CaseRun& run) {
     return run.findings.Fail("the second copy has other types than the first");
   }
   ForEachType(run, *first, [&](const TypeRun& type) {
-    const auto at = static_cast<size_t>(
-        std::find(first->types().begin(), first->types().end(), &type.type) -
-        first->types().begin());
+    const auto at =
+        static_cast<size_t>(std::find(first->types().begin(), first->types().end(), &type.type) -
+                            first->types().begin());
     const TypeRun twin{run, **second, *(*second)->types()[at], type.parameters};
     for (const bool first_goes_first : {true, false}) {
       CheckHost::StartThread(run.seed);

@@ -1,9 +1,7 @@
 // V15 and V16: what the functions of the hot path cost.
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <chrono>
-#include <cstring>
+#include <ctime>
 
 #include "host/base/str_cat.h"
 #include "host/validate/case_numbers.h"
@@ -16,6 +14,18 @@ namespace {
 
 constexpr double kScoreBudgetUs = 50;
 constexpr size_t kScoreCandidates = 1000;
+
+double ProcessorUs() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) * 1e6 + static_cast<double>(now.tv_nsec) / 1e3;
+}
+
+double Quantile(std::vector<double>& values, double q) {
+  const auto at = values.begin() + static_cast<ptrdiff_t>(static_cast<double>(values.size()) * q);
+  std::nth_element(values.begin(), at, values.end());
+  return *at;
+}
 
 // Calls `measure(function, call)` for each of filter, score and pick that the instance has, where
 // call() makes one call with everything in place.
@@ -67,7 +77,7 @@ void CheckAllocations(CaseRun& run) {
   if (subject == nullptr) return;
   bool any = false;
   ForEachType(run, *subject, [&](const TypeRun& type) {
-    const std::vector<std::string> labels = Subject::LabelKeys(type.type);
+    const std::vector<std::string> labels = LabelsOf(type);
     const World world(run.seed, 128, labels);
     CheckHost::StartThread(run.seed);
     HostOptions options;
@@ -98,7 +108,8 @@ void CheckAllocations(CaseRun& run) {
   if (!any) run.findings.Skip("no filter, scorer or picker in this library");
 }
 
-// The time of score with a thousand candidates; a failure only when asked to be strict.
+// The time of score with a thousand candidates; a failure only when asked to be strict. Counts the
+// processor's time, because others use this machine, too; a scorer that sleeps shows in the median.
 void CheckScoreTime(CaseRun& run) {
   constexpr int kCalls = 1000;
   using Clock = std::chrono::steady_clock;
@@ -106,7 +117,7 @@ void CheckScoreTime(CaseRun& run) {
   if (subject == nullptr) return;
   bool any = false;
   ForEachType(run, *subject, [&](const TypeRun& type) {
-    const std::vector<std::string> labels = Subject::LabelKeys(type.type);
+    const std::vector<std::string> labels = LabelsOf(type);
     const World world(run.seed, kScoreCandidates, labels);
     CheckHost::StartThread(run.seed);
     HostOptions options;
@@ -121,18 +132,20 @@ void CheckScoreTime(CaseRun& run) {
           if (std::string_view(function) != "score") return;
           any = true;
           run.findings.Tested();
-          std::vector<double> us;
+          std::vector<double> processor_us, wall_us;
           for (int i = 0; i < kCalls; ++i) {
+            const double processor = ProcessorUs();
             const Clock::time_point start = Clock::now();
             call();
-            us.push_back(std::chrono::duration<double, std::micro>(Clock::now() - start).count());
+            wall_us.push_back(
+                std::chrono::duration<double, std::micro>(Clock::now() - start).count());
+            processor_us.push_back(ProcessorUs() - processor);
           }
-          const auto at = us.begin() + kCalls * 99 / 100;
-          std::nth_element(us.begin(), at, us.end());
-          run.findings.ScoreTime(*at * 1000);
-          if (*at <= kScoreBudgetUs) return;
+          const double p99 = std::max(Quantile(processor_us, 0.99), Quantile(wall_us, 0.5));
+          run.findings.ScoreTime(p99 * 1000);
+          if (p99 <= kScoreBudgetUs) return;
           const std::string text =
-              StrCat("score of ", type.name(), ": p99 is ", static_cast<int64_t>(*at),
+              StrCat("score of ", type.name(), ": p99 is ", static_cast<int64_t>(p99),
                      " us with 1000 candidates, want at most ", kScoreBudgetUs, " us");
           run.strict ? run.findings.Fail(text) : run.findings.Note(text);
         });

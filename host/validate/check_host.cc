@@ -9,6 +9,7 @@
 #include "host/base/str_cat.h"
 #include "host/base/utf8.h"
 #include "host/validate/case_numbers.h"
+#include "host/validate/heap_probe.h"
 
 namespace epp::validate {
 namespace {
@@ -48,6 +49,7 @@ struct CheckHost::Table {
     return level >= Self(ctx, "log_enabled").options_.log_level;
   }
   static void Log(void* ctx, int32_t level, epp_str text) noexcept {
+    const NotCounted host_work;
     CheckHost& self = Self(ctx, "log");
     if (level < EPP_LOG_TRACE || level > EPP_LOG_ERROR) {
       self.findings_.Breach(kLogHygiene, StrCat("log: level ", level, " is none, want 0 to 4"));
@@ -69,6 +71,7 @@ struct CheckHost::Table {
     return NextRandom();
   }
   static uint32_t Intern(void* ctx, epp_str text) noexcept {
+    const NotCounted host_work;
     Self(ctx, "intern");
     return Symbols().Intern(View(text));
   }
@@ -83,6 +86,7 @@ struct CheckHost::Table {
   static uint64_t MetricRegister(void* ctx, int32_t kind, epp_str name, epp_str,
                                  const epp_str* labels, uint32_t label_count, const double* bounds,
                                  uint32_t bound_count, epp_error* err) noexcept {
+    const NotCounted host_work;
     CheckHost& self = Self(ctx, "metric_register");
     for (const epp_str& label : std::span(labels, label_count)) {
       if (!IsMetricName(View(label))) {
@@ -94,6 +98,7 @@ struct CheckHost::Table {
   }
   static uint64_t MetricSeries(void* ctx, uint64_t metric, const epp_str* values,
                                uint32_t count) noexcept {
+    const NotCounted host_work;
     CheckHost& self = Self(ctx, "metric_series");
     std::string labels;
     for (const epp_str& value : std::span(values, count)) {

@@ -19,7 +19,7 @@ namespace epp::validate {
 
 struct HostOptions {
   Layout layout = {};
-  bool failing = false;              // metrics cannot be registered
+  bool failing = false;               // metrics cannot be registered
   int32_t log_level = EPP_LOG_TRACE;  // what is below is not enabled
 };
 
@@ -68,9 +68,9 @@ class CheckHost {
   std::atomic<bool> creating_{false};
   std::atomic<bool> retired_{false};
   std::mutex mutex_;
-  std::map<std::string, uint64_t> metrics_;   // from 1
+  std::map<std::string, uint64_t> metrics_;           // from 1
   std::vector<std::pair<int32_t, uint32_t>> shapes_;  // kind and labels of metric i + 1
-  std::map<std::string, uint64_t> series_;    // from 1
+  std::map<std::string, uint64_t> series_;            // from 1
   std::atomic<uint64_t> series_count_{0};
 };
 

@@ -54,7 +54,8 @@ void* Arena::Alloc(void* arena, uint64_t size, uint64_t align) noexcept {
     self.findings_.Breach(kThreadTags, "alloc or keep was called after its request had ended");
   }
   if (std::this_thread::get_id() != self.owner_) {
-    self.findings_.Breach(kThreadTags, "alloc or keep was called on another thread than the call's");
+    self.findings_.Breach(kThreadTags,
+                          "alloc or keep was called on another thread than the call's");
   }
   if (align == 0 || (align & (align - 1)) != 0) {
     self.findings_.Breach(kThreadTags,
@@ -112,11 +113,10 @@ Frame::Frame(const Instance& instance, const World& world, const Scenario& scena
   const uint32_t request_row = static_cast<uint32_t>(run.number);
   for (const epp_attr_spec* spec : instance.consumes()) {
     if (spec->scope == EPP_SCOPE_ENDPOINT) {
-      endpoint_columns.push_back(
-          world.Column(*spec, run.rows, scenario.values, nullptr, memory_));
+      endpoint_columns.push_back(world.Column(*spec, run.rows, scenario.values, nullptr, memory_));
     } else {
-      request_columns.push_back(world.Column(*spec, {&request_row, 1}, scenario.values,
-                                             run.data.tokens(), memory_));
+      request_columns.push_back(
+          world.Column(*spec, {&request_row, 1}, scenario.values, run.data.tokens(), memory_));
     }
   }
   auto* const columns = memory_.Array<epp_column>("in->columns", endpoint_columns.size());
@@ -164,8 +164,12 @@ Driver::Driver(Instance& instance, const World& world, const Samples& samples,
 
 void Driver::Breach(int number, const char* function, std::string_view text) {
   std::string where = StrCat(function, " of ", name_);
-  if (number == kBounds || number == kMissingValues) StrAppend(&where, ", n=", scenario_.candidates);
-  findings_.Breach(number, StrCat(where, ": ", text));
+  if (number == kBounds || number == kMissingValues)
+    StrAppend(&where, ", n=", scenario_.candidates);
+  // Which row and which value it was is no other breach.
+  std::string key = StrCat(function, " ", name_, " ", text);
+  std::erase_if(key, [](char c) { return (c >= '0' && c <= '9') || c == '.' || c == '-'; });
+  findings_.Breach(number, StrCat(where, ": ", text), key);
 }
 
 int Driver::AnswerCase() const {

@@ -143,8 +143,7 @@ class Driver {
     After(function, status, *frame.error(), frame.memory());
     return status;
   }
-  void After(const char* function, epp_status status, const epp_error& error,
-             const Memory& memory);
+  void After(const char* function, epp_status status, const epp_error& error, const Memory& memory);
   void Breach(int number, const char* function, std::string_view text);
   // The case that reports bad answers: to usual values, or to unusual ones.
   int AnswerCase() const;

@@ -75,9 +75,8 @@ void Driver::Scrape() {
     in->now_ns = CheckHost::NowNs();
     auto* const error = memory.Struct<epp_error>("epp_error");
     SinkOutput sink(findings_, name_, instance_.produces(), memory);
-    const epp_status status =
-        Invoke(findings_, "scrape", name_, table->scrape, instance_.self(),
-               static_cast<const epp_scrape*>(in), sink.table(), error);
+    const epp_status status = Invoke(findings_, "scrape", name_, table->scrape, instance_.self(),
+                                     static_cast<const epp_scrape*>(in), sink.table(), error);
     sink.Close();
     After("scrape", status, *error, memory);
     transcript_.Add("scrape", status, sink.record());
@@ -104,8 +103,8 @@ void Driver::General() {
       Breach(kLogHygiene, "dump", StrCat("is no JSON value: ", Shown(text)));
     }
     if (text.size() > kMaxDumpBytes) {
-      Breach(kLogHygiene, "dump", StrCat("wrote ", text.size(), " bytes, want at most ",
-                                         kMaxDumpBytes));
+      Breach(kLogHygiene, "dump",
+             StrCat("wrote ", text.size(), " bytes, want at most ", kMaxDumpBytes));
     }
   }
 }

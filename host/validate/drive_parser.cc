@@ -72,9 +72,7 @@ void Driver::ParseOne(RequestRun& run, std::string_view body, std::string_view p
 
   const epp_status status = Run("parse_request", frame, table->parse_request, frame.call(),
                                 static_cast<const epp_request*>(request), parsed);
-  const auto breach = [&](const std::string& what) {
-    Breach(AnswerCase(), "parse_request", what);
-  };
+  const auto breach = [&](const std::string& what) { Breach(AnswerCase(), "parse_request", what); };
   if (std::string_view(bytes, body.size()) != body ||
       std::string_view(bytes + body.size(), 64) != std::string_view(std::string(64, '\0'))) {
     breach("changed the body");
@@ -135,15 +133,15 @@ void Driver::ParseResponses(RequestRun& run) {
     auto* const usage = memory.Struct<epp_usage>("epp_usage");
     usage->prompt_tokens = usage->completion_tokens = -1;
     usage->total_tokens = usage->cached_tokens = -1;
-    const epp_status status =
-        Run("parse_response", frame, table->parse_response, frame.call(),
-            static_cast<const epp_response_event*>(event), usage);
+    const epp_status status = Run("parse_response", frame, table->parse_response, frame.call(),
+                                  static_cast<const epp_response_event*>(event), usage);
     if (status == EPP_OK && (usage->prompt_tokens < -1 || usage->completion_tokens < -1 ||
                              usage->total_tokens < -1 || usage->cached_tokens < -1)) {
       Breach(AnswerCase(), "parse_response", "a count of tokens is less than -1");
     }
-    transcript_.Add("parse_response", status,
-                    StrCat(usage->events, " ", usage->prompt_tokens, " ", usage->completion_tokens));
+    transcript_.Add(
+        "parse_response", status,
+        StrCat(usage->events, " ", usage->prompt_tokens, " ", usage->completion_tokens));
   }
 }
 

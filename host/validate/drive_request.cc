@@ -15,9 +15,7 @@ size_t ItemBytes(int32_t type) {
   return type == EPP_T_BOOL ? 1 : type == EPP_T_SYMBOL || type == EPP_T_SYMBOL_LIST ? 4 : 8;
 }
 
-bool IsKnown(uint32_t symbol) {
-  return symbol == 0 || !CheckHost::Symbols().Text(symbol).empty();
-}
+bool IsKnown(uint32_t symbol) { return symbol == 0 || !CheckHost::Symbols().Text(symbol).empty(); }
 
 }  // namespace
 
@@ -94,7 +92,8 @@ void Driver::CheckProduced(const epp_attr_spec& spec, const epp_out_column& colu
     bytes += BytesOf(column.offsets, n + 1) + BytesOf(symbols, items);
     return;
   }
-  if (spec.type != EPP_T_OPAQUE) bytes += BytesOf(static_cast<const char*>(column.values), n * ItemBytes(spec.type));
+  if (spec.type != EPP_T_OPAQUE)
+    bytes += BytesOf(static_cast<const char*>(column.values), n * ItemBytes(spec.type));
   for (size_t i = 0; i < n; ++i) {
     if (!has(i)) continue;
     if (spec.type == EPP_T_BOOL && static_cast<const uint8_t*>(column.values)[i] > 1) {
@@ -240,8 +239,8 @@ void Driver::Respond(RequestRun& run) {
     }
     e->bytes = Str(kChunks[i]);
     EditOutput edit(findings_, "on_body", name_, EditOutput::May::kMetadataOnly, frame.memory());
-    const epp_status status = Run("on_body", frame, table->on_body, frame.call(), e,
-                                  last ? edit.table() : nullptr);
+    const epp_status status =
+        Run("on_body", frame, table->on_body, frame.call(), e, last ? edit.table() : nullptr);
     edit.Close();
     transcript_.Add("on_body", status, edit.record());
   }

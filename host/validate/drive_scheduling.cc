@@ -16,8 +16,7 @@ void Driver::Filter(RequestRun& run) {
   const size_t n = run.rows.size();
   const size_t words = (n + 63) / 64;
   auto* const keep = frame.memory().Array<uint64_t>("keep", words);
-  const epp_status status =
-      Run("filter", frame, table->filter, frame.call(), frame.in(), keep);
+  const epp_status status = Run("filter", frame, table->filter, frame.call(), frame.in(), keep);
   if (status == EPP_OK && n % 64 != 0 && (keep[words - 1] >> (n % 64)) != 0) {
     Breach(AnswerCase(), "filter", "set bits of keep beyond the last candidate");
   }
@@ -65,8 +64,7 @@ void Driver::Pick(RequestRun& run, const std::vector<double>& totals) {
   std::vector<bool> seen(n);
   for (uint32_t i = 0; i < *count; ++i) {
     if (picks[i] >= n) {
-      Breach(AnswerCase(), "pick",
-             StrCat("picks[", i, "] is ", picks[i], ", want less than ", n));
+      Breach(AnswerCase(), "pick", StrCat("picks[", i, "] is ", picks[i], ", want less than ", n));
       return;
     }
     if (seen[picks[i]]) {
@@ -91,9 +89,8 @@ bool Driver::AgreeOnProfiles() {
     auto* const names = memory.Array<epp_str>("names", set.size());
     for (size_t i = 0; i < set.size(); ++i) names[i] = Str(set[i]);
     auto* const error = memory.Struct<epp_error>("epp_error");
-    const epp_status status =
-        Invoke(findings_, "check", name_, table->check, instance_.self(), names,
-               static_cast<uint32_t>(set.size()), error);
+    const epp_status status = Invoke(findings_, "check", name_, table->check, instance_.self(),
+                                     names, static_cast<uint32_t>(set.size()), error);
     After("check", status, *error, memory);
     if (status == EPP_OK) {
       profiles_ = set;
@@ -166,8 +163,7 @@ void Driver::Handle(RequestRun& run) {
       Run("conclude", frame, table->conclude, frame.call(), scheduling, frame.in(), primary);
   transcript_.Add("conclude", status, BytesOf(primary, 1));
   if (status == EPP_OK && *primary >= count) {
-    Breach(AnswerCase(), "conclude",
-           StrCat("primary is ", *primary, ", want less than ", count));
+    Breach(AnswerCase(), "conclude", StrCat("primary is ", *primary, ", want less than ", count));
   }
 }
 

@@ -20,20 +20,23 @@ void Put(char* to, size_t room, std::string_view text) {
 
 }  // namespace
 
-void Findings::Line(char kind, std::string_view text) {
+void Findings::Line(char kind, std::string_view text, std::string_view key) {
   std::string line(1, kind);
   line += utf8::Sanitise(text);
   std::replace(line.begin(), line.end(), '\n', ' ');
   const std::lock_guard lock(mutex_);
-  if (seen_.size() >= kMax || !seen_.insert(line).second) return;
+  if (seen_.size() >= kMax ||
+      !seen_.insert(StrCat(kind == 'F' ? "F" : "", key.empty() ? line : key)).second) {
+    return;
+  }
   line += '\n';
   if (board_->size + line.size() > sizeof(board_->text)) return;
   std::memcpy(board_->text + board_->size, line.data(), line.size());
   board_->size += static_cast<uint32_t>(line.size());
 }
 
-void Findings::Breach(int number, std::string_view text) {
-  if (number == number_) Line('F', text);
+void Findings::Breach(int number, std::string_view text, std::string_view key) {
+  if (number == number_) Line('F', text, key);
 }
 void Findings::Skip(std::string_view why, bool refused) { Line(refused ? 'R' : 'S', why); }
 void Findings::Tested() { Line('T', ""); }

@@ -33,8 +33,8 @@ class Findings {
   Findings(const Findings&) = delete;
   Findings& operator=(const Findings&) = delete;
 
-  // A breach that case `number` reports.
-  void Breach(int number, std::string_view text);
+  // A breach that case `number` reports. Of several with one key, the first is kept.
+  void Breach(int number, std::string_view text, std::string_view key = {});
   void Fail(std::string_view text) { Breach(number_, text); }
   // A breach that every case reports: an exception that left a function, say.
   void FailAnywhere(std::string_view text) { Fail(text); }
@@ -52,7 +52,7 @@ class Findings {
   static constexpr size_t kMax = 24;
 
  private:
-  void Line(char kind, std::string_view text);
+  void Line(char kind, std::string_view text, std::string_view key = {});
 
   const int number_;
   Board* const board_;

@@ -27,6 +27,9 @@ void AllocationCount::Start() {
 }
 void AllocationCount::Stop() { counting = nullptr; }
 
+NotCounted::NotCounted() : former_(std::exchange(counting, nullptr)) {}
+NotCounted::~NotCounted() { counting = former_; }
+
 void Allocated() {
   AllocationCount* const count = std::exchange(counting, nullptr);
   if (count == nullptr) return;
@@ -63,6 +66,8 @@ HeapUse HeapSinceWatch() { return {live_blocks.load(), live_bytes.load()}; }
 bool HeapIsCounted() { return false; }
 void AllocationCount::Start() {}
 void AllocationCount::Stop() {}
+NotCounted::NotCounted() : former_(nullptr) {}
+NotCounted::~NotCounted() = default;
 void WatchHeap() {}
 HeapUse HeapSinceWatch() { return {}; }
 

@@ -32,6 +32,18 @@ class AllocationCount {
   size_t frame_count_ = 0;
 };
 
+// The calling thread's allocations do not count during the scope: they are not the plugin's.
+class NotCounted {
+ public:
+  NotCounted();
+  ~NotCounted();
+  NotCounted(const NotCounted&) = delete;
+  NotCounted& operator=(const NotCounted&) = delete;
+
+ private:
+  AllocationCount* const former_;
+};
+
 struct HeapUse {
   int64_t blocks = 0;
   int64_t bytes = 0;

@@ -42,9 +42,7 @@ class PluginCheck final : public cli::Command {
     app().add_option("--params", params_,
                      "YAML or JSON, a map from type to parameters; wins over [check.TYPE] of the "
                      "plugin.toml beside the library");
-    app()
-        .add_option("--timeout", timeout_s_, "seconds for a case")
-        ->check(CLI::Range(1.0, 3600.0));
+    app().add_option("--timeout", timeout_s_, "seconds for a case")->check(CLI::Range(1.0, 3600.0));
     app().add_flag("--doc", doc_, "print the README tables of the types instead");
     AddJsonFlag();
   }
@@ -130,8 +128,8 @@ class PluginCheck final : public cli::Command {
         CaseRun run{file, findings, seed_, strict_};
         c->run(run);
       };
-      report.cases.push_back({c, in_process_ ? RunHere(c->number, body)
-                                             : RunInChild(c->number, body, Limit())});
+      report.cases.push_back(
+          {c, in_process_ ? RunHere(c->number, body) : RunInChild(c->number, body, Limit())});
       if (progress) io.err << "\r\x1b[K" << std::flush;
       if (!json()) PrintCase(report, report.cases.back(), options, io.out);
       io.out.flush();

@@ -76,8 +76,11 @@ ProcessFacts ProcessFacts::Now() {
     if (sigaction(signal, nullptr, &action) != 0) continue;
     const char* const name = sigabbrev_np(signal);
     const auto handler = reinterpret_cast<uintptr_t>(action.sa_handler);
-    facts[StrCat("handler of ", name != nullptr ? StrCat("SIG", name) : StrCat("signal ", signal))] =
-        handler == 0 ? "the default" : handler == 1 ? "ignore" : Hex(handler);
+    facts[StrCat("handler of ",
+                 name != nullptr ? StrCat("SIG", name) : StrCat("signal ", signal))] =
+        handler == 0   ? "the default"
+        : handler == 1 ? "ignore"
+                       : Hex(handler);
   }
   sigset_t mask;
   sigprocmask(SIG_BLOCK, nullptr, &mask);

@@ -58,9 +58,9 @@ Counts Count(const LibraryReport& library, bool strict) {
   Counts counts;
   for (const CaseReport& report : library.cases) {
     const Outcome& o = report.outcome;
-    size_t& n = Failed(o, strict)             ? counts.failed
+    size_t& n = Failed(o, strict)           ? counts.failed
                 : o.result == Result::kSkip ? counts.skipped
-                                              : counts.passed;
+                                            : counts.passed;
     ++n;
     counts.score_p99_ns = std::max(counts.score_p99_ns, o.score_p99_ns);
   }

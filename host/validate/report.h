@@ -17,8 +17,8 @@ struct CaseReport {
 
 struct LibraryReport {
   std::string path;
-  std::string abi;       // "1.0", empty when unknown
-  uint32_t types = 0;    // 0 when unknown
+  std::string abi;     // "1.0", empty when unknown
+  uint32_t types = 0;  // 0 when unknown
   std::vector<CaseReport> cases;
   double seconds = 0;
 };

@@ -18,8 +18,8 @@ struct Piece {
   size_t size;
 };
 
-constexpr std::string_view kWords[] = {"the ",  "quick ", "brown ", "fox ",  "jumps ",
-                                       "over ", "lazy ",  "dogs ",  "and ",  "sleeps "};
+constexpr std::string_view kWords[] = {"the ",  "quick ", "brown ", "fox ", "jumps ",
+                                       "over ", "lazy ",  "dogs ",  "and ", "sleeps "};
 
 std::string Prose(Random& random, size_t words) {
   std::string out;

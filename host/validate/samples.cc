@@ -162,8 +162,8 @@ absl::StatusOr<Parameters> ParametersFor(const epp_plugin_type& type, const Samp
   Parameters out;
   if (const config::Node* given = samples.Parameters(type.name)) {
     config::Diagnostics found;
-    out.decoded = config::DecodeParams(type, given, StrCat("the sample of ", type.name),
-                                       given->mark, found);
+    out.decoded =
+        config::DecodeParams(type, given, StrCat("the sample of ", type.name), given->mark, found);
     if (!found.ok()) return absl::InvalidArgumentError(found.Render());
     out.values.assign(out.decoded->view().begin(), out.decoded->view().end());
     return out;

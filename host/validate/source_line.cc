@@ -50,7 +50,8 @@ std::string FirstIn(std::span<void* const> addresses, const std::string& path) {
   const std::string file = std::filesystem::path(path).filename().string();
   for (void* const address : addresses) {
     Dl_info info{};
-    if (dladdr(address, &info) == 0 || info.dli_fname == nullptr || path != info.dli_fname) continue;
+    if (dladdr(address, &info) == 0 || info.dli_fname == nullptr || path != info.dli_fname)
+      continue;
     // The return address; the call is just before it.
     const auto offset =
         reinterpret_cast<uintptr_t>(address) - reinterpret_cast<uintptr_t>(info.dli_fbase) - 1;

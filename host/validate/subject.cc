@@ -57,18 +57,8 @@ absl::StatusOr<std::unique_ptr<Subject>> Subject::Open(const LibraryFile& file,
   return subject;
 }
 
-std::vector<std::string> Subject::LabelKeys(const epp_plugin_type& type) {
-  constexpr std::string_view kLabel = "label/";
-  std::vector<std::string> keys;
-  for (const epp_attr_spec* spec : std::span(type.consumes, type.consumes_count)) {
-    const std::string_view key = spec->key;
-    if (key.starts_with(kLabel)) keys.emplace_back(key.substr(kLabel.size()));
-  }
-  return keys;
-}
-
-Instance::Instance(const epp_plugin_type& type, CheckHost& host,
-                   std::span<const epp_value> values, const Layout& layout)
+Instance::Instance(const epp_plugin_type& type, CheckHost& host, std::span<const epp_value> values,
+                   const Layout& layout)
     : type_(type), host_(host) {
   Findings& findings = host.findings();
   Memory memory(layout);
@@ -78,8 +68,8 @@ Instance::Instance(const epp_plugin_type& type, CheckHost& host,
                  values.data(), error);
   host.SetCreating(false);
   if (memory.Overwritten() != nullptr) {
-    findings.Breach(kNewerHost, StrCat("create of ", type.name,
-                                       " wrote behind what it knows of epp_error"));
+    findings.Breach(kNewerHost,
+                    StrCat("create of ", type.name, " wrote behind what it knows of epp_error"));
   }
   if (self_ == nullptr) {
     status_ = error->code == EPP_OK ? EPP_INTERNAL : error->code;
@@ -98,6 +88,16 @@ Instance::Instance(const epp_plugin_type& type, CheckHost& host,
   n = 0;
   specs = Invoke(findings, "produces", type.name, own->produces, self_, &n);
   produces_.assign(specs, specs + n);
+}
+
+std::vector<std::string> Instance::LabelKeys() const {
+  constexpr std::string_view kLabel = "label/";
+  std::vector<std::string> keys;
+  for (const epp_attr_spec* spec : consumes_) {
+    const std::string_view key = spec->key;
+    if (key.starts_with(kLabel)) keys.emplace_back(key.substr(kLabel.size()));
+  }
+  return keys;
 }
 
 void Instance::Destroy() {

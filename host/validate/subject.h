@@ -72,8 +72,6 @@ class Subject {
   std::span<const epp_plugin_type* const> types() const {
     return {module_->types, module_->type_count};
   }
-  // The keys of labels that a type consumes.
-  static std::vector<std::string> LabelKeys(const epp_plugin_type& type);
 
  private:
   const LibraryFile* file_ = nullptr;
@@ -106,6 +104,8 @@ class Instance {
   const void* Interface(const char* id);
   const std::vector<const epp_attr_spec*>& consumes() const { return consumes_; }
   const std::vector<const epp_attr_spec*>& produces() const { return produces_; }
+  // The keys of labels that it consumes.
+  std::vector<std::string> LabelKeys() const;
 
  private:
   const epp_plugin_type& type_;

@@ -57,14 +57,9 @@ Cell Extreme(const epp_attr_spec& spec, Random& random) {
   Cell cell = Usual(spec, random);
   static constexpr int64_t kInts[] = {INT64_MIN, INT64_MAX, -1, 0, INT64_MAX - 1, INT64_MIN + 1};
   static constexpr double kInf = std::numeric_limits<double>::infinity();
-  static constexpr double kDoubles[] = {std::numeric_limits<double>::quiet_NaN(),
-                                        kInf,
-                                        -kInf,
-                                        -1,
-                                        1e300,
-                                        -1e300,
-                                        std::numeric_limits<double>::denorm_min(),
-                                        -0.0};
+  static constexpr double kDoubles[] = {
+      std::numeric_limits<double>::quiet_NaN(),  kInf, -kInf, -1, 1e300, -1e300,
+      std::numeric_limits<double>::denorm_min(), -0.0};
   cell.bits = static_cast<uint64_t>(kInts[random.Below(std::size(kInts))]);
   if (spec.type == EPP_T_BOOL) cell.bits = random.Below(2);
   if (spec.type == EPP_T_SYMBOL) cell.bits = random.Below(2) == 0 ? 0 : UINT32_MAX;
@@ -114,7 +109,8 @@ World::World(uint64_t seed, size_t endpoints, std::span<const std::string> label
     auto* const e = memory_.Struct<epp_endpoint>("epp_endpoint");
     const bool v6 = i % 7 == 3;
     const std::string address =
-        v6 ? StrCat("fd00::", i + 1) : StrCat("10.", i / 65536 % 256, ".", i / 256 % 256, ".", i % 256);
+        v6 ? StrCat("fd00::", i + 1)
+           : StrCat("10.", i / 65536 % 256, ".", i / 256 % 256, ".", i % 256);
     e->slot = static_cast<uint32_t>(i);
     e->id = 1000 + i;
     e->name = text(StrCat("default/pod-", i));
@@ -179,8 +175,7 @@ epp_column World::Column(const epp_attr_spec& spec, std::span<const uint32_t> ro
     out.offsets = offsets;
   } else {
     const size_t bytes = ItemBytes(spec.type);
-    auto* const to =
-        static_cast<char*>(memory.Bytes("the values of a column", bytes, n, bytes));
+    auto* const to = static_cast<char*>(memory.Bytes("the values of a column", bytes, n, bytes));
     for (size_t i = 0; i < n; ++i) {
       const void* opaque = cells[i].has ? tokens : nullptr;
       const void* const from = spec.type == EPP_T_F64      ? static_cast<const void*>(&cells[i].f64)

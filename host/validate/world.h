@@ -31,11 +31,11 @@ class Random {
 
 // What attributes hold.
 enum class Values : uint8_t {
-  kUsual,      // small numbers, fractions, a few names; some rows without a value
-  kComplete,   // every row has one
-  kNoOptional, // optional attributes have no producer
-  kNone,       // no row has a value
-  kExtreme,    // NaN, infinities, the ends of int64, unknown symbols
+  kUsual,       // small numbers, fractions, a few names; some rows without a value
+  kComplete,    // every row has one
+  kNoOptional,  // optional attributes have no producer
+  kNone,        // no row has a value
+  kExtreme,     // NaN, infinities, the ends of int64, unknown symbols
 };
 
 // The endpoints of a pool. Constant.
