@@ -85,7 +85,7 @@ class PluginCheck final : public cli::Command {
     for (const LibraryFile& file : libraries) {
       const absl::StatusOr<std::string> text = validate::Document(file);
       if (!text.ok()) {
-        return Fail(io, cli::kNo, "EPP-CHECK-LOAD",
+        return Fail(io, cli::kNo, "EPP-LOAD-DLOPEN",
                     StrCat(file.path, ": ", Message(text.status())));
       }
       io.out << *text;

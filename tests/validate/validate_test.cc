@@ -117,6 +117,8 @@ const Flaw kFlaws[] = {
     {"v12-null-column", "V12", "crash", {"SIGSEGV in score of v12-null-column"}},
     {"v13-position", "V13", "fail", {"when the candidates are shuffled"}},
     {"v14-remembers", "V14", "fail", {"score of v14-remembers answers differently"}},
+    {"v12-takes-any-state", "V12", "fail", {"took bytes that are no state", "took version 1001"}},
+    {"v14-forgets-state", "V14", "fail", {"what was loaded is saved as something else"}},
     {"v17-needs-metrics", "V17", "crash", {"SIGABRT in create of v17-needs-metrics"}},
     {"v18-late-thread", "V18", "fail", {"called log after destroy had returned"}},
     {"v19-stays", "V19", "fail", {"still mapped after dlclose number 1"}},
