@@ -108,7 +108,7 @@ void Worker::Ping() {
   if (pinged_.exchange(true)) return;
   PostFunction([this] {
     pinged_ = false;
-    rounds_.fetch_add(1, std::memory_order_relaxed);
+    rounds_.fetch_add(1, std::memory_order_release);
   });
 }
 

@@ -87,8 +87,8 @@ class Worker {
   void Drain();
   // Any thread. Has the worker count one round, unless it has not come to the last one yet.
   void Ping();
-  // Rounds counted so far.
-  uint64_t rounds() const { return rounds_.load(std::memory_order_relaxed); }
+  // Rounds counted so far; what the worker did before them is visible.
+  uint64_t rounds() const { return rounds_.load(std::memory_order_acquire); }
   // After the server was shut down: waits for the last call, and for the thread.
   void Join();
 

@@ -165,10 +165,10 @@ class ScrapeLoop::Impl : public pool::PoolListener, public std::enable_shared_fr
     if (pinged_.exchange(true)) return;
     fetcher_.Post([this] {
       pinged_ = false;
-      rounds_.fetch_add(1, std::memory_order_relaxed);
+      rounds_.fetch_add(1, std::memory_order_release);
     });
   }
-  uint64_t rounds() const { return rounds_.load(std::memory_order_relaxed); }
+  uint64_t rounds() const { return rounds_.load(std::memory_order_acquire); }
 
   // The pool's thread. A fetch or a call of an extractor may be running.
   void EndpointUpserted(const pool::Endpoint& endpoint) override {

@@ -7,6 +7,7 @@
 #include <csignal>
 #include <functional>
 #include <random>
+#include <set>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -161,6 +162,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     if (absl::Status status = generations_->Publish(scraper_.get()); !status.ok()) return status;
     if (absl::Status status = StartListeners(); !status.ok()) return status;
     ready_ns_ = clock_.mono_ns();
+    LogLibraryNotes();
     return absl::OkStatus();
   }
 
@@ -300,6 +302,18 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   }
 
  private:
+  // Each text once: a directory that cannot hold copies is the same news for every library.
+  void LogLibraryNotes() const {
+    std::set<std::string> said;
+    const auto catalog = platform_.catalog();
+    for (const auto& library : catalog->libraries()) {
+      for (const std::string& note : library->info().warnings) {
+        if (!said.insert(note).second) continue;
+        EPP_LOG_EXEMPT(kWarn, "loader", "note on a library",
+                       {{"library", library->info().name}, {"note", note}});
+      }
+    }
+  }
   std::string ConfigName() const {
     if (!settings_.config_file.empty()) return settings_.config_file;
     return command_line_.flags.config_text.empty() ? "(built-in)" : "--config-text";

@@ -209,9 +209,7 @@ class Packages(unittest.TestCase):
         for folder in ("run", "var/lib", "var/cache"):  # as the unit has them made
             (root.path / folder / "epp").mkdir(exist_ok=True)
             root.run("chown", "epp:epp", f"/{folder}/epp")
-        epp = root.start("epp", "serve", *SETTINGS, "--grpc-port", "0", "--grpc-health-port", "0",
-                         "--metrics-port", "0", "--drain-timeout", "0s", user="epp")
-        self.addCleanup(epp.kill)
+        epp = self.serve(root)
         ready = json.loads(line_of(epp, '"msg":"ready"'))
 
         def status():
@@ -246,6 +244,24 @@ class Packages(unittest.TestCase):
         self.assertEqual(epp.returncode, 0, rest)
         sim.terminate()
         sim.communicate()
+        self.serves_without_execution(root)
+
+    def serves_without_execution(self, root):
+        """Where the cache directory forbids execution, plugins run from memory, and epp says so."""
+        cache = root.path / "var/cache/epp"
+        run("mount", "-t", "tmpfs", "-o", f"noexec,uid={cache.stat().st_uid}", "tmpfs", cache)
+        epp = self.serve(root)
+        self.assertIn("forbids execution", line_of(epp, "note on a library"))
+        line_of(epp, '"msg":"ready"')
+        epp.send_signal(signal.SIGTERM)
+        epp.communicate(timeout=DEADLINE_S)
+        run("umount", cache)
+
+    def serve(self, root):
+        epp = root.start("epp", "serve", *SETTINGS, "--grpc-port", "0", "--grpc-health-port", "0",
+                         "--metrics-port", "0", "--drain-timeout", "0s", user="epp")
+        self.addCleanup(epp.kill)
+        return epp
 
     def removed(self, root, before):
         root.run("dpkg", "-r", "epp", "epp-sdk", "epp-sim")
