@@ -9,6 +9,7 @@
 
 #include <clocale>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 
 #if defined(__x86_64__)
