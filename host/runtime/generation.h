@@ -58,6 +58,8 @@ class Generation {
 
   const request::Serving& serving() const { return serving_; }
   const config::ResolvedConfig& config() const { return config_; }
+  // The libraries that its types were looked up in.
+  const loader::Catalog& catalog() const { return *catalog_; }
   const std::vector<DataSource>& sources() const { return sources_; }
   // Instances by order of creation, injected ones included.
   const std::vector<std::shared_ptr<loader::Instance>>& instances() const { return instances_; }
