@@ -1,6 +1,7 @@
 // What `serve` and `check` do alike: find plugins, read the configuration, build the generation.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -47,6 +48,10 @@ class Platform {
 
   // Looks into the plugin directories again. True when the set of libraries changed.
   bool Rescan();
+  // Builds from now on use `builds` (name -> SHA-256) in place of what the directories hold, until
+  // the next Rescan. Names that this process has no such build of go to `missing`.
+  void UseBuilds(const std::map<std::string, std::string>& builds,
+                 std::vector<std::string>& missing);
   // What a generation of this text would have as its digest.
   static std::string DigestOf(const config::SourceText& text);
 
