@@ -14,9 +14,8 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr const char* kStateInterface = "epp.state/1";
 constexpr std::array kLearnFrom = {EPP_PRE_REQUEST_ID, EPP_RESPONSE_ID, EPP_POOL_EVENTS_ID,
-                                   EPP_DUMP_STATE_ID, kStateInterface};
+                                   EPP_DUMP_STATE_ID, EPP_STATE_ID};
 
 // A plugin of several kinds takes the part that says most about the order.
 std::string RoleOf(const loader::TypeEntry& type) {
@@ -148,7 +147,7 @@ Outline OutlineOf(const config::ResolvedConfig& config) {
     instance.values = ValuesOf(spec);
     instance.learns =
         std::ranges::any_of(kLearnFrom, [&](const char* id) { return spec.type->Implements(id); });
-    instance.carries = spec.type->Implements(kStateInterface);
+    instance.carries = spec.type->Implements(EPP_STATE_ID);
   }
   const auto name = [&](size_t plugin) { return config.plugins[plugin].name; };
   for (const config::ProfileSpec& spec : config.profiles) {

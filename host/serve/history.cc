@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "host/base/atomic_file.h"
 #include "host/base/str_cat.h"
 #include "host/telemetry/log.h"
 
@@ -39,30 +40,6 @@ absl::Status Errno(std::string_view what) {
 
 std::string_view View(const absl::Status& status) {
   return {status.message().data(), status.message().size()};
-}
-
-absl::Status WriteAll(int fd, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = write(fd, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return Errno("write");
-    bytes.remove_prefix(static_cast<size_t>(n));
-  }
-  return absl::OkStatus();
-}
-
-// A crash leaves the whole file or none.
-absl::Status WriteInOneStep(const std::string& path, std::string_view bytes) {
-  const std::string fresh = path + ".new";
-  unlink(fresh.c_str());
-  const UniqueFd fd(
-      open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (fd.get() < 0) return Errno(fresh);
-  absl::Status status = WriteAll(fd.get(), bytes);
-  if (status.ok() && fdatasync(fd.get()) != 0) status = Errno("fdatasync");
-  if (status.ok() && rename(fresh.c_str(), path.c_str()) != 0) status = Errno("rename");
-  if (!status.ok()) unlink(fresh.c_str());
-  return status;
 }
 
 // Only what we could have written: a plain file of ours that nobody else may change.
@@ -163,7 +140,7 @@ void History::Add(Attempt attempt) {
 void History::Store(Entry& entry) {
   const std::string name = absl::StrFormat("%012d%s", next_file_++, kSuffix.data());
   const absl::Status status =
-      WriteInOneStep(StrCat(dir_, "/", name), EncodeAttempt(*entry.attempt));
+      WriteFileAtomically(StrCat(dir_, "/", name), EncodeAttempt(*entry.attempt), 0600);
   if (status.ok()) {
     entry.file = name;
     return;
