@@ -20,6 +20,9 @@ namespace epp::config {
 struct Settings {
   // [config]
   std::string config_file;
+  bool config_watch = false;
+  int64_t config_settle = 0;
+  int64_t config_jitter = 0;
   int64_t config_history = 0;
   std::string state_dir;
   // [plugins]
