@@ -12,11 +12,13 @@ namespace {
 constexpr std::array kCommands = {
     CommandEntry{"serve", "run the endpoint picker", MakeServe},
     CommandEntry{"check", "is this configuration good here; what does it amount to", MakeCheck},
+    CommandEntry{"diff", "what a change of the configuration would do", MakeDiff},
     CommandEntry{"plugins", "plugin types and libraries; one type in detail", MakePlugins},
     CommandEntry{"status", "one-screen health of the running epp", MakeStatus},
     CommandEntry{"pool", "its endpoints as a table", MakePool},
     CommandEntry{"explain", "why a request went where it went", MakeExplain},
     CommandEntry{"reload", "read the config and the plugin directories again, now", MakeReload},
+    CommandEntry{"rollback", "serve an older configuration again", MakeRollback},
     CommandEntry{"completion", "completion for bash, zsh or fish", MakeCompletion},
     CommandEntry{"version", "what this executable is made of", MakeVersion},
     CommandEntry{"help", "a topic, or what a diagnostic code means", MakeHelp},

@@ -174,8 +174,12 @@ void Platform::UseBuilds(const std::map<std::string, std::string>& builds,
                          std::vector<std::string>& missing) {
   loader::Catalog catalog = loader::Catalog::WithBuilds(*this->catalog(), builds, missing);
   AddHostTypes(catalog, builtins_);
+  Use(std::make_shared<const loader::Catalog>(std::move(catalog)));
+}
+
+void Platform::Use(std::shared_ptr<const loader::Catalog> catalog) {
   std::lock_guard lock(mutex_);
-  catalog_ = std::make_shared<const loader::Catalog>(std::move(catalog));
+  catalog_ = std::move(catalog);
 }
 
 std::string Platform::DigestOf(const config::SourceText& text) { return config::Digest(text); }

@@ -67,6 +67,8 @@ class Platform {
   // the next Rescan. Names that this process has no such build of go to `missing`.
   void UseBuilds(const std::map<std::string, std::string>& builds,
                  std::vector<std::string>& missing);
+  // Likewise with this one, which was catalog() before.
+  void Use(std::shared_ptr<const loader::Catalog> catalog);
   // What a generation of this text would have as its digest.
   static std::string DigestOf(const config::SourceText& text);
 

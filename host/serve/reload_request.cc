@@ -5,14 +5,10 @@
 namespace epp::serve {
 
 std::string PinText(const Pin& pin) {
-  std::string out =
-      pin.file_digest.empty()
-          ? std::string(
-                "other builds of plugin libraries on disk are ignored until "
-                "a file changes")
-          : StrCat(pin.path, " (digest ", pin.file_digest, ") is ignored until it changes");
-  if (!pin.reason.empty()) StrAppend(&out, "; ", pin.reason);
-  return out;
+  if (pin.file_digest.empty()) {
+    return "other builds of plugin libraries on disk are ignored until a file changes";
+  }
+  return StrCat(pin.path, " (digest ", pin.file_digest, ") is ignored until it changes");
 }
 
 }  // namespace epp::serve

@@ -41,7 +41,7 @@ struct Pin {
   uint64_t since_unix_ns = 0;
 };
 
-// "/etc/epp/config.yaml (digest 91be03d4) is ignored until it changes", and the reason.
+// "/etc/epp/config.yaml (digest 91be03d4) is ignored until it changes".
 std::string PinText(const Pin& pin);
 
 }  // namespace epp::serve
