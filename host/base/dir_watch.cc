@@ -72,13 +72,13 @@ bool DirWatch::Rewatch() {
   return changed;
 }
 
-// True when a wanted file may have changed.
-bool DirWatch::ConsumeEvents() {
-  bool touched = false;
+// What may have happened to a wanted file.
+Settling DirWatch::ConsumeEvents() {
+  Settling seen = Settling::kNothing;
   alignas(inotify_event) char buffer[4096];
   for (;;) {
     const ssize_t size = ::read(inotify_.get(), buffer, sizeof(buffer));
-    if (size <= 0) return touched;
+    if (size <= 0) return seen;
     for (ssize_t at = 0; at < size;) {
       inotify_event event{};
       std::memcpy(&event, buffer + at, sizeof(event));
@@ -89,11 +89,13 @@ bool DirWatch::ConsumeEvents() {
         for (Directory& directory : directories_) {
           if (directory.watch == event.wd) directory.watch = -1;
         }
-        touched = true;
+        seen = Settling::kWritten;
       }
       // Without a name it is about the directory itself.
       const bool about_file = event.len > 0;
-      if (!about_file || wanted_(name) || std::strcmp(name, "..data") == 0) touched = true;
+      if (!about_file || wanted_(name) || std::strcmp(name, "..data") == 0) {
+        Raise(seen, SettlingOf(event.mask));
+      }
     }
   }
 }
@@ -134,6 +136,7 @@ void DirWatch::Run() {
   uint64_t next_poll = now() + options_.poll_ns;
   uint64_t first = kNever;  // event since the last look
   uint64_t due = kNever;
+  Settling pending = Settling::kNothing;  // since the last look
   for (;;) {
     const uint64_t at = now();
     const uint64_t wake = std::min({next_poll, due, at + options_.rewatch_ns});
@@ -141,14 +144,18 @@ void DirWatch::Run() {
     pollfd fds[2] = {{inotify_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}};
     ::poll(fds, 2, static_cast<int>(std::min<uint64_t>(wait_ms, 3'600'000)));
     if (fds[1].revents != 0) return;
-    bool touched = fds[0].revents != 0 && ConsumeEvents();
-    touched = Rewatch() || touched;
-    if (touched) {
+    Settling seen = fds[0].revents != 0 ? ConsumeEvents() : Settling::kNothing;
+    if (Rewatch()) seen = Settling::kWritten;
+    if (seen != Settling::kNothing) {
+      Raise(pending, seen);
+      const uint64_t quiet =
+          pending == Settling::kRenamed ? options_.renamed_ns : options_.debounce_ns;
       first = std::min(first, now());
-      due = std::min(now() + options_.debounce_ns, first + options_.max_delay_ns);
+      due = std::min(now() + quiet, first + options_.max_delay_ns);
     }
     if (now() < std::min(due, next_poll)) continue;
     due = first = kNever;
+    pending = Settling::kNothing;
     next_poll = now() + options_.poll_ns;
     std::string found = Fingerprint();
     if (found == fingerprint_) continue;

@@ -321,12 +321,11 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     pthread_kill(config_thread_, SIGHUP);
   }
 
-  // Follows the config file, where there is one, and the plugin directories.
+  // Follows the config file and what it includes, where there is one, and the plugin directories.
   void StartTriggers() {
     if (!settings_.config_watch) return;
-    const bool file = !settings_.config_file.empty() && settings_.config_file != "-";
     triggers_ = std::make_unique<Triggers>(
-        file ? settings_.config_file : "", PluginDirs(),
+        generations_->WatchedFiles(), PluginDirs(),
         Triggers::Options{.settle_ns = static_cast<uint64_t>(settings_.config_settle),
                           .jitter_ns = static_cast<uint64_t>(settings_.config_jitter)},
         [this](std::string cause, uint64_t delay_ns) {
@@ -369,6 +368,8 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     const auto& first = asked == batch.requests.end() ? batch.requests.front() : *asked;
     const ReloadOutcome outcome = Apply(first.what, /*may_wait=*/now < retry_ns);
     if (outcome.unsettled) {
+      EPP_LOG(kDebug, "config", "reload: a file may be half written, looking again in a moment",
+              {{"cause", outcome.cause}});
       reloads_.Postpone(std::move(batch), now, retry_ns);
       return;
     }
@@ -379,6 +380,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
 
   ReloadOutcome Apply(const ReloadRequest& request, bool may_wait) {
     ReloadOutcome outcome = generations_->Reload(request, may_wait);
+    if (triggers_) triggers_->Follow(generations_->WatchedFiles());
     if (outcome.kind == ReloadOutcome::Kind::kApplied) {
       // What somebody went back to is known.
       if (request.rollback_to) {

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "host/base/str_cat.h"
+#include "host/config/includes.h"
 #include "host/runtime/generation_diff.h"
 #include "host/runtime/outline.h"
 #include "host/serve/documents.h"
@@ -127,8 +128,7 @@ absl::Status Generations::Publish(scrape::ScrapeLoop* scraper) {
   outcome.created = first->instances().size();
   outcome.unix_ns = clock_->unix_ns();
   seen_ = {first->config().digest, Digests(first->catalog())};
-  const config::SourceText text{ConfigPath(), first->config().text};
-  Remember(outcome, &text, first->config().digest, first.get());
+  Remember(outcome, first->config().source.get(), first->config().digest, first.get());
   platform_->metrics().last_reload_successful.Set(1);
   return absl::OkStatus();
 }
@@ -171,6 +171,10 @@ ReloadOutcome Generations::Reload(const ReloadRequest& request, bool may_wait) {
 
   config::Diagnostics diagnostics;
   const auto text = ReadConfig(command_line_);
+  if (text.ok()) {
+    std::lock_guard lock(mutex_);
+    tried_ = *text;
+  }
   LibraryReport libraries = platform_->Rescan(*former);
   outcome.refused_libraries = std::move(libraries.refused);
   const DiskState disk = Disk(text);
@@ -260,9 +264,7 @@ bool Generations::Choose(const ReloadRequest& request, const DiskState& disk,
       return false;
     }
     outcome.restored = trial.target->generation;
-    const ConfigFile& file = trial.target->files.front();
-    trial.text =
-        std::make_shared<const config::SourceText>(config::SourceText{file.path, file.text});
+    trial.text = SourceOf(*trial.target);
     UseFormerBuilds(*trial.target, diagnostics);
     return true;
   }
@@ -353,7 +355,7 @@ std::string Generations::ConfigPath() const {
 // Would it refuse what was written a moment ago?
 bool Generations::Unsettled(const ReloadOutcome& outcome) const {
   const bool refused = outcome.kind == ReloadOutcome::Kind::kRefused;
-  if (refused && ChangedLately(command_line_.settings.settings().config_file)) return true;
+  if (refused && std::ranges::any_of(WatchedFiles(), ChangedLately)) return true;
   return std::ranges::any_of(outcome.refused_libraries, [](const LibraryReport::Refused& library) {
     return ChangedLately(library.path);
   });
@@ -367,6 +369,18 @@ std::shared_ptr<const runtime::Generation> Generations::current() const {
 uint64_t Generations::since_unix_ns() const {
   std::lock_guard lock(mutex_);
   return since_unix_ns_;
+}
+
+std::vector<std::string> Generations::WatchedFiles() const {
+  std::set<std::string> files;
+  const std::string& config = command_line_.settings.settings().config_file;
+  if (!config.empty() && config != "-") files.insert(config);
+  std::lock_guard lock(mutex_);
+  for (const config::SourceText* text :
+       {current_ ? current_->config().source.get() : nullptr, tried_.get()}) {
+    if (text) files.merge(config::IncludedPaths(*text));
+  }
+  return {files.begin(), files.end()};
 }
 
 std::optional<Pin> Generations::pin() const {

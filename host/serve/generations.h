@@ -59,6 +59,9 @@ class Generations {
 
   std::shared_ptr<const runtime::Generation> current() const;
   uint64_t since_unix_ns() const;
+  // What the serving config was read from, and what the last one that was tried was: the config
+  // file and all that they include, whether it is there or not.
+  std::vector<std::string> WatchedFiles() const;
   const History& history() const { return history_; }
   // What is in force after a rollback.
   std::optional<Pin> pin() const;
@@ -111,6 +114,7 @@ class Generations {
   std::shared_ptr<runtime::Generation> current_;
   uint64_t since_unix_ns_ = 0;
   std::optional<Pin> pin_;
+  std::shared_ptr<const config::SourceText> tried_;
   std::vector<std::unique_ptr<runtime::Generation>> dead_;
 };
 

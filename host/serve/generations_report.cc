@@ -148,7 +148,7 @@ void Generations::Remember(const ReloadOutcome& outcome, const config::SourceTex
   attempt.created = outcome.created;
   attempt.changes = outcome.changes;
   attempt.diagnostics = outcome.diagnostics;
-  attempt.files.push_back({ConfigPath(), text ? text->text : ""});
+  attempt.files = FilesOf(text, ConfigPath());
   if (made) attempt.libraries = LibrariesOf(*made);
   history_.Add(std::move(attempt));
 }

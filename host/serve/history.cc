@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <span>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -67,7 +68,30 @@ absl::StatusOr<std::string> ReadOwn(const std::string& path) {
   return bytes;
 }
 
+std::string DirectoryOf(const std::string& path) { return path.substr(0, path.rfind('/') + 1); }
+
 }  // namespace
+
+std::vector<ConfigFile> FilesOf(const config::SourceText* config, const std::string& path) {
+  std::vector<ConfigFile> files{{path, config ? config->text : ""}};
+  if (!config) return files;
+  for (const auto& [relative, included] : config->included) {
+    if (included.text) files.push_back({DirectoryOf(path) + relative, included.text->text});
+  }
+  return files;
+}
+
+std::shared_ptr<const config::SourceText> SourceOf(const Attempt& attempt) {
+  const ConfigFile& main = attempt.files.front();
+  auto config = std::make_shared<config::SourceText>(config::SourceText{main.path, main.text});
+  const std::string directory = DirectoryOf(main.path);
+  for (const ConfigFile& file : std::span(attempt.files).subspan(1)) {
+    if (!file.path.starts_with(directory)) continue;
+    config->included[file.path.substr(directory.size())].text =
+        std::make_shared<const config::SourceText>(config::SourceText{file.path, file.text});
+  }
+  return config;
+}
 
 bool Attempt::SameContent(const Attempt& other) const {
   const auto pairs = [](const Attempt& of) {

@@ -20,11 +20,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "host/base/unique_fd.h"
+#include "host/config/diagnostics.h"
 
 namespace epp::serve {
 
 struct ConfigFile {
-  std::string path;
+  std::string path;  // those that the config includes are below its directory
   std::string text;
 };
 
@@ -99,6 +100,11 @@ class History {
   uint64_t next_file_ = 1;
   std::deque<Entry> entries_;  // newest first
 };
+
+// The files of a config that was read from `path`, itself first; and the config that they are, with
+// the files as its includes. `config` may be null: then there is one empty text.
+std::vector<ConfigFile> FilesOf(const config::SourceText* config, const std::string& path);
+std::shared_ptr<const config::SourceText> SourceOf(const Attempt& attempt);
 
 // The document of one attempt, "epp.generation/1"; `texts` includes those of the files.
 std::string AttemptJson(const Attempt& attempt, bool texts);

@@ -85,6 +85,23 @@ TEST(AttemptTest, SurvivesItsFile) {
   EXPECT_TRUE(again->SameContent(attempt));
 }
 
+TEST(AttemptTest, AConfigWithItsIncludes) {
+  config::SourceText config{"config.yaml", "main"};
+  config.included["base.yaml"].text =
+      std::make_shared<const config::SourceText>(config::SourceText{"base.yaml", "base"});
+  config.included["parts/a.yaml"].text =
+      std::make_shared<const config::SourceText>(config::SourceText{"parts/a.yaml", "a"});
+  config.included["gone.yaml"].error = "not there";
+  Attempt attempt;
+  attempt.files = FilesOf(&config, "/etc/epp/config.yaml");
+  ASSERT_EQ(attempt.files.size(), 3u);
+  EXPECT_EQ(attempt.files[2].path, "/etc/epp/parts/a.yaml");
+  const auto again = SourceOf(*DecodeAttempt(EncodeAttempt(attempt)));
+  EXPECT_EQ(again->text, "main");
+  ASSERT_EQ(again->included.size(), 2u);
+  EXPECT_EQ(again->included.at("parts/a.yaml").text->text, "a");
+}
+
 TEST(AttemptTest, EveryDamageIsSeen) {
   const std::string good = EncodeAttempt(Applied(7, "aa"));
   for (size_t size = 0; size < good.size(); ++size) {

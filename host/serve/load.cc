@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "host/base/str_cat.h"
+#include "host/config/includes.h"
 #include "host/pool/file_discovery.h"
 
 namespace epp::serve {
@@ -111,6 +112,8 @@ absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfig(
     if (in.bad()) return absl::NotFoundError(StrCat(path, ": cannot be read: not a file"));
     content.resize(static_cast<size_t>(in.gcount()));
     text = {path, std::move(content)};
+    config::IncludedFiles files(path);
+    return config::ReadIncludes(std::move(text), files);
   }
   return std::make_shared<const config::SourceText>(std::move(text));
 }

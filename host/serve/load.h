@@ -27,8 +27,8 @@ std::string OwnPluginsDir();
 loader::Catalog OpenCatalog(const config::Settings& settings,
                             std::span<const epp_plugin_type* const> builtins = {});
 
-// The text of the config that the command line names; empty for the built-in default. Errors:
-// NotFound and others with the path.
+// The text of the config that the command line names, with the files that it includes; empty for
+// the built-in default. Errors: NotFound and others with the path.
 absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfig(
     const cli::ServeCommandLine& command_line);
 

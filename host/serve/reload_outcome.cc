@@ -1,5 +1,7 @@
 #include "host/serve/reload_outcome.h"
 
+#include <algorithm>
+
 #include "absl/time/time.h"
 #include "host/base/json_writer.h"
 #include "host/base/str_cat.h"
@@ -77,10 +79,13 @@ std::string_view KindName(Kind kind) {
 }
 
 int StatusOf(const ReloadOutcome& outcome) {
+  const bool refused =
+      outcome.cause != "rollback" &&
+      std::ranges::any_of(outcome.refused_libraries, &LibraryReport::Refused::former_goes_on);
   switch (outcome.kind) {
     case Kind::kApplied:
     case Kind::kUnchanged:
-      return 200;
+      return refused ? 409 : 200;
     case Kind::kMismatch:
       return 412;
     case Kind::kNotKept:

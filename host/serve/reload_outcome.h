@@ -46,7 +46,8 @@ struct ReloadOutcome {
 };
 
 std::string_view KindName(ReloadOutcome::Kind kind);
-// For HTTP: 200, 409 refused, 412 mismatch, 404 not kept.
+// For HTTP: 200, 409 refused, 412 mismatch, 404 not kept. Refused is also a library that was loaded
+// before and is of no use any more, unless a rollback was asked for.
 int StatusOf(const ReloadOutcome& outcome);
 
 // "epp.reload/1", and what `epp reload --wait` and `epp rollback` print.

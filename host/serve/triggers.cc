@@ -8,6 +8,7 @@
 #include <string_view>
 #include <utility>
 
+#include "host/base/str_cat.h"
 #include "host/loader/sha256.h"
 
 namespace epp::serve {
@@ -20,17 +21,23 @@ bool BelongsToPlugins(std::string_view name) {
   return !name.starts_with('.') && (name.ends_with(".so") || name.ends_with(".toml"));
 }
 
+std::string DigestOf(const std::string& file) {
+  std::ifstream in(file, std::ios::binary);
+  if (!in) return "unreadable";
+  std::string text(kMaxConfigBytes, '\0');
+  in.read(text.data(), static_cast<std::streamsize>(text.size()));
+  return loader::Sha256Hex({text.data(), static_cast<size_t>(in.gcount())});
+}
+
 }  // namespace
 
-Triggers::Triggers(const std::string& config_file, std::vector<std::string> plugin_dirs,
-                   Options options, Fire fire)
-    : config_file_(config_file), options_(options), fire_(std::move(fire)) {
-  if (!config_file_.empty()) {
-    config_ = std::make_unique<FileWatch>(config_file_,
-                                          FileWatch::Options{.debounce_ns = options_.settle_ns},
-                                          [this] { return ConfigChanged(); });
-    config_->Start();
-  }
+Triggers::Triggers(const std::vector<std::string>& config_files,
+                   std::vector<std::string> plugin_dirs, Options options, Fire fire)
+    : options_(options), fire_(std::move(fire)), files_(config_files) {
+  config_ = std::make_unique<FileWatch>(config_files,
+                                        FileWatch::Options{.debounce_ns = options_.settle_ns},
+                                        [this] { return ConfigChanged(); });
+  config_->Start();
   plugins_ = std::make_unique<DirWatch>(std::move(plugin_dirs), &BelongsToPlugins,
                                         DirWatch::Options{.debounce_ns = options_.settle_ns},
                                         [this] { fire_("plugin directory change", Delay()); });
@@ -39,17 +46,24 @@ Triggers::Triggers(const std::string& config_file, std::vector<std::string> plug
 
 Triggers::~Triggers() = default;
 
-// The first look always counts: the file may have changed between its reading and the watch.
-bool Triggers::ConfigChanged() {
-  std::ifstream in(config_file_, std::ios::binary);
-  std::string text(kMaxConfigBytes, '\0');
-  std::string digest = "unreadable";
-  if (in) {
-    in.read(text.data(), static_cast<std::streamsize>(text.size()));
-    digest = loader::Sha256Hex({text.data(), static_cast<size_t>(in.gcount())});
+void Triggers::Follow(const std::vector<std::string>& config_files) {
+  {
+    MutexLock lock(&mutex_);
+    if (files_ == config_files) return;
+    files_ = config_files;
   }
-  if (digest == digest_) return false;
-  digest_ = std::move(digest);
+  config_->Follow(config_files);
+}
+
+// The first look always counts: a file may have changed between its reading and the watch.
+bool Triggers::ConfigChanged() {
+  std::string digests;
+  {
+    MutexLock lock(&mutex_);
+    for (const std::string& file : files_) StrAppend(&digests, DigestOf(file), "\n");
+  }
+  if (digests == digest_) return false;
+  digest_ = std::move(digests);
   fire_("file change", Delay());
   return false;
 }

@@ -1,4 +1,4 @@
-// What makes the process read its configuration again: a change of the config file or of a plugin
+// What makes the process read its configuration again: a change of a config file or of a plugin
 // directory.
 #pragma once
 
@@ -8,8 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "host/base/dir_watch.h"
 #include "host/base/file_watch.h"
+#include "host/base/mutex.h"
 
 namespace epp::serve {
 
@@ -22,20 +24,24 @@ class Triggers {
   // The cause, and how long to wait before acting on it. Called on threads of this class.
   using Fire = std::function<void(std::string cause, uint64_t delay_ns)>;
 
-  // config_file may be empty: then only directories count.
-  Triggers(const std::string& config_file, std::vector<std::string> plugin_dirs, Options options,
-           Fire fire);
+  // config_files: the config and what it includes; may be empty.
+  Triggers(const std::vector<std::string>& config_files, std::vector<std::string> plugin_dirs,
+           Options options, Fire fire);
   // Waits for a running call.
   ~Triggers();
+
+  // Follows these files instead. Threads: any.
+  void Follow(const std::vector<std::string>& config_files);
 
  private:
   bool ConfigChanged();
   uint64_t Delay() const;
 
-  const std::string config_file_;
   const Options options_;
   const Fire fire_;
-  std::string digest_;  // of the config at the last look; belongs to its watch's thread
+  Mutex mutex_;
+  std::vector<std::string> files_ ABSL_GUARDED_BY(mutex_);
+  std::string digest_;  // of the files at the last look; belongs to their watch's thread
   std::unique_ptr<FileWatch> config_;
   std::unique_ptr<DirWatch> plugins_;
 };

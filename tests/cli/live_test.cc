@@ -1,155 +1,24 @@
 // epp serve with real plugins and simulated model servers, and the commands that ask it.
 #include <signal.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
-#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "gmock/gmock.h"
-#include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
-#include "host/extproc/ext_proc.grpc.pb.h"
 #include "host/http/client.h"
 #include "nlohmann/json.hpp"
-#include "tests/cli/child.h"
+#include "tests/cli/live_fixture.h"
 
 namespace epp::testing {
 namespace {
 
 using ::testing::HasSubstr;
-namespace pb = envoy::service::ext_proc::v3;
-
-// "127.0.0.1:36823" of "... http://127.0.0.1:36823 ...".
-std::string PortOfSim(const std::string& line) {
-  const size_t colon = line.rfind(':', line.find(" model"));
-  return line.substr(colon + 1, line.find(' ', colon) - colon - 1);
-}
-
-int PortOf(const std::string& listen) { return std::stoi(listen.substr(listen.rfind(':') + 1)); }
-
-class LiveTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    char name[] = "/tmp/epp_cli_XXXXXX";
-    dir_ = mkdtemp(name);
-    std::string file = "endpoints:\n";
-    for (int i = 0; i < 2; ++i) {
-      sims_.push_back(
-          std::make_unique<Child>(std::vector<std::string>{EPP_SIM_BINARY, "--port", "0"}));
-      const std::string line = sims_.back()->WaitForLine("listening on");
-      ASSERT_FALSE(line.empty()) << sims_.back()->output();
-      file += "- {name: vllm-" + std::to_string(i) +
-              ", address: 127.0.0.1, port: " + PortOfSim(line) + "}\n";
-    }
-    std::ofstream(dir_ + "/endpoints.yaml") << file;
-    admin_ = "unix:" + dir_ + "/admin.sock";
-  }
-  void TearDown() override { std::filesystem::remove_all(dir_); }
-
-  std::vector<std::string> ServeCommand(const std::string& grpc_port = "0") const {
-    return {EPP_BINARY,
-            "serve",
-            "--endpoints-file",
-            dir_ + "/endpoints.yaml",
-            "--grpc-port",
-            grpc_port,
-            "--grpc-health-port",
-            "0",
-            "--metrics-port",
-            "0",
-            "--set",
-            "serve.grpc_listen=127.0.0.1:" + grpc_port,
-            "--set",
-            "admin.socket=" + dir_ + "/admin.sock",
-            "--set",
-            "tls.secure=false",
-            "--set",
-            "log.format=json",
-            "--set",
-            "serve.workers=1",
-            "--drain-timeout",
-            "0s"};
-  }
-
-  void Serve(const std::vector<std::string>& more = {}) {
-    std::vector<std::string> command = ServeCommand();
-    command.insert(command.end(), more.begin(), more.end());
-    serve_ = std::make_unique<Child>(command);
-    const std::string ready = serve_->WaitForLine("\"msg\":\"ready\"");
-    ASSERT_FALSE(ready.empty()) << serve_->output();
-    const auto line = nlohmann::json::parse(ready);
-    grpc_port_ = PortOf(line["grpc"]);
-    metrics_port_ = PortOf(line["metrics"]);
-  }
-
-  Result Ask(std::vector<std::string> arguments) const {
-    arguments.insert(arguments.begin(), EPP_BINARY);
-    arguments.insert(arguments.end(), {"--admin", admin_});
-    return RunToEnd(arguments);
-  }
-
-  // Until both simulated servers were scraped.
-  void WaitUntilFresh() {
-    const auto until = std::chrono::steady_clock::now() + kDeadline;
-    while (std::chrono::steady_clock::now() < until) {
-      const Result result = Ask({"status", "--json"});
-      const auto status = nlohmann::json::parse(result.out, nullptr, false);
-      if (status.is_object() && status["pool"]["endpoints"]["fresh"] == 2) return;
-    }
-    FAIL() << "the endpoints never became fresh: " << Ask({"status"}).out;
-  }
-
-  // One request through ext-proc; the destination that epp chose.
-  std::string Decide(const std::string& request_id) const {
-    const auto channel = grpc::CreateChannel("127.0.0.1:" + std::to_string(grpc_port_),
-                                             grpc::InsecureChannelCredentials());
-    const auto stub = pb::ExternalProcessor::NewStub(channel);
-    grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + kDeadline);
-    auto stream = stub->Process(&context);
-    pb::ProcessingRequest headers;
-    const auto add = [&](const char* name, const std::string& value) {
-      auto* header = headers.mutable_request_headers()->mutable_headers()->add_headers();
-      header->set_key(name);
-      header->set_raw_value(value);
-    };
-    add(":method", "POST");
-    add(":path", "/v1/completions");
-    add("x-request-id", request_id);
-    pb::ProcessingRequest body;
-    body.mutable_request_body()->set_body(R"({"model":"demo","prompt":"hello"})");
-    body.mutable_request_body()->set_end_of_stream(true);
-    if (!stream->Write(headers) || !stream->Write(body)) return "";
-    pb::ProcessingResponse response;
-    std::string destination;
-    while (destination.empty() && stream->Read(&response)) {
-      for (const auto& option :
-           response.request_headers().response().header_mutation().set_headers()) {
-        if (option.header().key() == "x-gateway-destination-endpoint") {
-          destination = option.header().raw_value();
-        }
-      }
-    }
-    stream->WritesDone();
-    while (stream->Read(&response)) {
-    }
-    (void)stream->Finish();
-    return destination;
-  }
-
-  std::string dir_;
-  std::string admin_;
-  std::vector<std::unique_ptr<Child>> sims_;
-  std::unique_ptr<Child> serve_;
-  int grpc_port_ = 0;
-  int metrics_port_ = 0;
-};
 
 TEST_F(LiveTest, StatusPoolAndExplainTellWhatHappens) {
   ASSERT_NO_FATAL_FAILURE(Serve());
@@ -225,12 +94,6 @@ TEST_F(LiveTest, AnEndpointThatIsGoneMakesStatusCheckSayNo) {
   EXPECT_THAT(result.out, HasSubstr("DEGRADED"));
 }
 
-// As an operator replaces a mounted file: in one step.
-void Replace(const std::string& path, const std::string& text) {
-  std::ofstream(path + ".new") << text;
-  std::filesystem::rename(path + ".new", path);
-}
-
 std::string ConfigWithQueueWeight(const std::string& weight) {
   return "apiVersion: llm-d.ai/v1alpha1\n"
          "kind: EndpointPickerConfig\n"
@@ -275,7 +138,7 @@ TEST_F(LiveTest, ReloadAppliesAGoodConfigAndRefusesABadOne) {
   ASSERT_NO_FATAL_FAILURE(WaitUntilFresh());
 
   Replace(config, ConfigWithQueueWeight("7"));
-  const Result applied = Ask({"reload"});  // or the file's watcher came first
+  const Result applied = Ask({"reload", "--wait"});  // or the file's watcher came first
   EXPECT_EQ(applied.exit_code, 0) << applied.out << applied.err;
   EXPECT_THAT(Ask({"status", "--section", "config"}).out, HasSubstr("generation 2"));
   const http::ClientTarget admin{.unix_path = dir_ + "/admin.sock"};
@@ -288,7 +151,7 @@ TEST_F(LiveTest, ReloadAppliesAGoodConfigAndRefusesABadOne) {
   EXPECT_FALSE(Decide("after-a-change").empty());
 
   Replace(config, ConfigWithQueueWeight("heavy"));
-  const Result refused = Ask({"reload"});
+  const Result refused = Ask({"reload", "--wait"});
   EXPECT_EQ(refused.exit_code, 4) << refused.out << refused.err;
   EXPECT_THAT(refused.err, HasSubstr("heavy"));
   EXPECT_THAT(refused.err, HasSubstr(config + ":9"));
@@ -297,14 +160,48 @@ TEST_F(LiveTest, ReloadAppliesAGoodConfigAndRefusesABadOne) {
   EXPECT_FALSE(Decide("after-a-refusal").empty());
 
   Replace(config, "");
-  const Result empty = Ask({"reload"});
+  const Result empty = Ask({"reload", "--wait"});
   EXPECT_EQ(empty.exit_code, 4) << empty.out;
   EXPECT_THAT(empty.err, HasSubstr("EPP-CFG-EMPTY"));
 
   Replace(config, ConfigWithQueueWeight("7"));
-  EXPECT_EQ(Ask({"reload"}).exit_code, 0);
+  EXPECT_EQ(Ask({"reload", "--wait"}).exit_code, 0);
   const Result healthy = Ask({"status", "--check"});
   EXPECT_EQ(healthy.exit_code, 0) << healthy.out;
+}
+
+TEST_F(LiveTest, IncludedFilesAreFollowed) {
+  std::filesystem::create_directories(dir_ + "/base");
+  const std::string config = dir_ + "/config.yaml";
+  const std::string base = dir_ + "/base/queue.yaml";
+  const std::string more = dir_ + "/more.yaml";
+  Replace(base, ConfigWithQueueWeight("1"));
+  Replace(config, "epp: {include: [base/queue.yaml]}\n");
+  ASSERT_NO_FATAL_FAILURE(Serve({"--config-file", config}));
+  const auto weight = [&] {
+    const http::ClientTarget admin{.unix_path = dir_ + "/admin.sock"};
+    const auto answer = http::Call(admin, {.path = "/admin/config"});
+    if (!answer.ok()) return std::string(answer.status().message());
+    return nlohmann::json::parse(answer->body)["profiles"][0]["plugins"][0]["weight"].dump();
+  };
+  const auto until_weight_is = [&](const std::string& want) {
+    const auto until = std::chrono::steady_clock::now() + kDeadline;
+    while (weight() != want && std::chrono::steady_clock::now() < until) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    EXPECT_EQ(weight(), want) << serve_->output();
+  };
+  until_weight_is("1");
+  Replace(base, ConfigWithQueueWeight("2"));
+  until_weight_is("2");
+  // A file that is not there yet: refused, and taken up when it comes.
+  Replace(config, "epp: {include: [base/queue.yaml, more.yaml]}\n");
+  EXPECT_THAT(Ask({"reload", "--wait"}).err, HasSubstr(config + ":1:34: error: include \"more.yaml\""));
+  EXPECT_EQ(weight(), "2");
+  Replace(more, ConfigWithQueueWeight("3"));
+  until_weight_is("3");
+  Replace(more, ConfigWithQueueWeight("4"));
+  until_weight_is("4");
 }
 
 TEST_F(LiveTest, ReloadsUnderLoadDropNoRequest) {
@@ -324,7 +221,7 @@ TEST_F(LiveTest, ReloadsUnderLoadDropNoRequest) {
   for (int weight = 2; weight < 22; ++weight) {
     const int before = picked;
     Replace(config, ConfigWithQueueWeight(std::to_string(weight)));
-    EXPECT_EQ(Ask({"reload"}).exit_code, 0);
+    EXPECT_EQ(Ask({"reload", "--wait"}).exit_code, 0);
     const auto until = std::chrono::steady_clock::now() + kDeadline;
     while (picked < before + 8 && std::chrono::steady_clock::now() < until) {
       std::this_thread::yield();
