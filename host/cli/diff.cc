@@ -10,6 +10,7 @@
 #include "host/base/str_cat.h"
 #include "host/cli/admin_client.h"
 #include "host/cli/load.h"
+#include "host/config/includes.h"
 #include "host/runtime/generation_diff.h"
 #include "host/runtime/outline.h"
 #include "host/serve/load.h"
@@ -138,7 +139,9 @@ class Diff final : public ClientCommand {
       return false;
     }
     config::Diagnostics found;
-    const std::unique_ptr<runtime::Generation> built = platform_->Build(1, *text, found);
+    config::IncludedFiles files(path);
+    const std::unique_ptr<runtime::Generation> built =
+        platform_->Build(1, config::ReadIncludes(**text, files), found);
     if (!built) {
       *exit_code = Invalid(io, found);
       return false;

@@ -160,16 +160,14 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     StartTriggers();
     for (;;) {
       const timespec wait = UntilNext(next_second);
-      siginfo_t info{};
-      const int signal = sigtimedwait(&signals, &info, &wait);
+      const int signal = sigtimedwait(&signals, nullptr, &wait);
       if (clock_.mono_ns() >= next_second) {
         next_second = clock_.mono_ns() + kSecond;
         traffic_.Sample(clock_.mono_ns());
         Watch();
         Supervise();
       }
-      // Our own ones only wake this thread up.
-      if (signal == SIGHUP && info.si_code != SI_TKILL) reloads_.Add({}, 0);
+      if (signal == SIGHUP) reloads_.Add({}, 0);
       ReloadNow();
       generations_->Collect();
       if (hooks.tick) hooks.tick();
@@ -318,7 +316,9 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
 
   void Ask(ReloadQueue::Request request, uint64_t delay_ns) {
     reloads_.Add(std::move(request), clock_.mono_ns() + delay_ns);
-    pthread_kill(config_thread_, SIGHUP);
+    // SIGUSR1 only wakes that thread up. SIGHUP would be taken for an operator's: who sent a signal
+    // is not always known.
+    pthread_kill(config_thread_, SIGUSR1);
   }
 
   // Follows the config file and what it includes, where there is one, and the plugin directories.

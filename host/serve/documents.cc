@@ -40,6 +40,20 @@ std::string ConfigDocument(const runtime::Generation& generation, std::string_vi
     w.EndObject();
   }
   w.EndArray();
+  w.Key("profiles").BeginArray();
+  for (const config::ProfileSpec& profile : config.profiles) {
+    w.BeginObject();
+    w.Field("name", profile.name);
+    w.Key("plugins").BeginArray();
+    for (const config::ProfileEntry& entry : profile.entries) {
+      w.BeginObject();
+      w.Field("plugin", config.plugins[entry.plugin].name).Field("weight", entry.weight);
+      w.EndObject();
+    }
+    w.EndArray();
+    w.EndObject();
+  }
+  w.EndArray();
   w.Key("settings").BeginArray();
   for (const config::SettingSpec& spec : config::SettingSpecs()) {
     w.BeginObject();

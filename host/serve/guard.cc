@@ -7,6 +7,15 @@
 
 namespace epp::serve {
 
+namespace {
+
+// Answered by us. Also a rejection: a filter that drops every endpoint makes 429s.
+bool Failed(const telemetry::DecisionRecord& record) {
+  return record.outcome == telemetry::Outcome::kRejected || IsOwnError(record);
+}
+
+}  // namespace
+
 void Tally::Add(const Tally& other) {
   requests += other.requests;
   errors += other.errors;
@@ -35,7 +44,7 @@ Tally Tallier::Next() {
   rings_->Visit([&](const telemetry::DecisionRecord& record) {
     if (record.number <= seen_) return false;
     newest = std::max(newest, record.number);
-    if (IsOwnError(record)) ++tally.errors;
+    if (Failed(record)) ++tally.errors;
     const bool picked =
         record.primary < record.profile_count && record.profiles[record.primary].pick_count > 0;
     if (picked) {

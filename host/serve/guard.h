@@ -1,5 +1,5 @@
 // Watches a new configuration for a while after it began to serve, and says when it must go: when
-// epp itself fails requests, or sends too many of them to one endpoint.
+// epp itself fails or rejects requests, or sends too many of them to one endpoint.
 //
 // Judges by the decision records. Limits that the former configuration was beyond already are not
 // held against the new one: going back would not help.
@@ -26,7 +26,7 @@ struct GuardOptions {
 // Requests of a stretch of time.
 struct Tally {
   uint64_t requests = 0;                // all of them
-  uint64_t errors = 0;                  // that failed inside epp, a lower bound under floods
+  uint64_t errors = 0;                  // that epp failed or rejected; a lower bound under floods
   uint64_t sampled = 0;                 // those whose endpoint is known
   std::map<uint64_t, uint64_t> picked;  // endpoint id -> requests, of the sampled ones
 

@@ -120,7 +120,7 @@ TEST(TallierTest, CountsWhatIsNew) {
   Record(rings, 0, 429);
   Tally tally = tallier.Next();
   EXPECT_EQ(tally.requests, 6u);
-  EXPECT_EQ(tally.errors, 1u);
+  EXPECT_EQ(tally.errors, 2u);
   EXPECT_EQ(tally.sampled, 4u);
   EXPECT_EQ(tally.picked[5], 3u);
   EXPECT_EQ(tallier.Next().requests, 0u);
