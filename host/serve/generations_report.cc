@@ -146,6 +146,8 @@ void Generations::Remember(const ReloadOutcome& outcome, const config::SourceTex
   attempt.took_ns = outcome.took_ns;
   attempt.kept = outcome.kept;
   attempt.created = outcome.created;
+  attempt.carried = outcome.carried;
+  attempt.lost = outcome.lost;
   attempt.changes = outcome.changes;
   attempt.diagnostics = outcome.diagnostics;
   attempt.files = FilesOf(text, ConfigPath());

@@ -21,6 +21,7 @@
 #include "absl/status/statusor.h"
 #include "host/base/unique_fd.h"
 #include "host/config/diagnostics.h"
+#include "host/runtime/state_transfer.h"
 
 namespace epp::serve {
 
@@ -47,6 +48,8 @@ struct Attempt {
   uint64_t took_ns = 0;
   size_t kept = 0;  // instances
   size_t created = 0;
+  size_t carried = 0;  // of the created ones, those that got the state of their predecessor
+  std::vector<runtime::LostState> lost;
   std::vector<std::string> changes;  // one line each
   std::string diagnostics;           // rendered
   std::vector<ConfigFile> files;     // the main text first

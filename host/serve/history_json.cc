@@ -19,7 +19,14 @@ constexpr size_t kSumDigits = 64;  // a file is the digest of the rest, a line e
 void WriteCommon(const Attempt& a, JsonWriter& w) {
   w.Field("generation", a.generation).Field("serving", a.serving).Field("restored", a.restored);
   w.Field("cause", a.cause).Field("actor", a.actor).Field("reason", a.reason);
-  w.Field("kept", a.kept).Field("created", a.created);
+  w.Field("kept", a.kept).Field("created", a.created).Field("carried", a.carried);
+  w.Key("lost").BeginArray();
+  for (const runtime::LostState& lost : a.lost) {
+    w.BeginObject();
+    w.Field("plugin", lost.plugin).Field("type", lost.type).Field("why", lost.why);
+    w.EndObject();
+  }
+  w.EndArray();
   w.Key("changes").BeginArray();
   for (const std::string& change : a.changes) w.Value(change);
   w.EndArray();
@@ -143,6 +150,12 @@ absl::StatusOr<Attempt> DecodeAttempt(std::string_view file) {
   a.took_ns = Number(json, "took_ns", ok);
   a.kept = Number(json, "kept", ok);
   a.created = Number(json, "created", ok);
+  a.carried = Number(json, "carried", ok);
+  for (const Json& lost : List(json, "lost", ok)) {
+    ok = ok && lost.is_object();
+    if (ok)
+      a.lost.push_back({Text(lost, "plugin", ok), Text(lost, "type", ok), Text(lost, "why", ok)});
+  }
   a.diagnostics = Text(json, "diagnostics", ok);
   for (const Json& change : List(json, "changes", ok)) {
     ok = ok && change.is_string();

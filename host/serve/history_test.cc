@@ -29,6 +29,7 @@ Attempt Applied(uint64_t generation, std::string digest, uint64_t restored = 0) 
   attempt.cause = "file change";
   attempt.files = {{"/etc/epp/config.yaml", StrCat("text of ", generation, "\n\"\x01\"")}};
   attempt.libraries = {{"scorer", std::string(64, 'a')}};
+  attempt.lost = {{"prefix", "approx-prefix-cache-producer", "another layout"}};
   attempt.changes = {"~   profile default: prefix weight 3 -> 5"};
   return attempt;
 }
