@@ -331,6 +331,8 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
         [this](std::string cause, uint64_t delay_ns) {
           Ask({{.cause = std::move(cause), .asked = false}}, delay_ns);
         });
+    // What changed between the start and the watch, nobody reports.
+    reloads_.Add({"start of the watch", nullptr}, 0);
   }
 
   // How long the config thread may sleep.
