@@ -332,7 +332,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
           Ask({{.cause = std::move(cause), .asked = false}}, delay_ns);
         });
     // What changed between the start and the watch, nobody reports.
-    reloads_.Add({"start of the watch", nullptr}, 0);
+    reloads_.Add({{.cause = "start of the watch", .asked = false}}, 0);
   }
 
   // How long the config thread may sleep.

@@ -78,22 +78,16 @@ std::string_view KindName(Kind kind) {
   return "refused";
 }
 
+bool IsRefusal(const ReloadOutcome& outcome) {
+  if (outcome.kind == Kind::kRefused) return true;
+  return outcome.cause != "rollback" &&
+         std::ranges::any_of(outcome.refused_libraries, &LibraryReport::Refused::former_goes_on);
+}
+
 int StatusOf(const ReloadOutcome& outcome) {
-  const bool refused =
-      outcome.cause != "rollback" &&
-      std::ranges::any_of(outcome.refused_libraries, &LibraryReport::Refused::former_goes_on);
-  switch (outcome.kind) {
-    case Kind::kApplied:
-    case Kind::kUnchanged:
-      return refused ? 409 : 200;
-    case Kind::kMismatch:
-      return 412;
-    case Kind::kNotKept:
-      return 404;
-    case Kind::kRefused:
-      break;
-  }
-  return 409;
+  if (outcome.kind == Kind::kMismatch) return 412;
+  if (outcome.kind == Kind::kNotKept) return 404;
+  return IsRefusal(outcome) ? 409 : 200;
 }
 
 std::string ReloadJson(const ReloadOutcome& outcome) {

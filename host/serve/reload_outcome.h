@@ -46,8 +46,10 @@ struct ReloadOutcome {
 };
 
 std::string_view KindName(ReloadOutcome::Kind kind);
-// For HTTP: 200, 409 refused, 412 mismatch, 404 not kept. Refused is also a library that was loaded
-// before and is of no use any more, unless a rollback was asked for.
+// Is something on disk not what serves now? The config, or a library that was loaded before. Not
+// after a rollback, which wants that.
+bool IsRefusal(const ReloadOutcome& outcome);
+// For HTTP: 200, 409 refused, 412 mismatch, 404 not kept.
 int StatusOf(const ReloadOutcome& outcome);
 
 // "epp.reload/1", and what `epp reload --wait` and `epp rollback` print.
