@@ -275,7 +275,7 @@ TEST_F(BuildsTest, ARollbackBringsBackTheCode) {
   // A third build is news.
   Install(3);
   EXPECT_TRUE(Eventually([&] { return Header("x-version") == "3"; })) << serve_->output();
-  EXPECT_TRUE(ConfigStatus()["pinned"].is_null());
+  EXPECT_TRUE(Eventually([&] { return ConfigStatus()["pinned"].is_null(); }));
   // Back twice, then what is on disk again.
   ASSERT_EQ(Ask({"rollback"}).exit_code, 0);
   EXPECT_EQ(Header("x-version"), "1");
