@@ -75,6 +75,8 @@ std::unique_ptr<Command> MakePlugin();
 std::unique_ptr<Command> MakeStatus();
 std::unique_ptr<Command> MakePool();
 std::unique_ptr<Command> MakeReload();
+std::unique_ptr<Command> MakeRollback();
+std::unique_ptr<Command> MakeDiff();
 std::unique_ptr<Command> MakeExplain();
 std::unique_ptr<Command> MakeHelp();
 std::unique_ptr<Command> MakeCompletion();

@@ -58,7 +58,7 @@ class Generation {
 
   const request::Serving& serving() const { return serving_; }
   const config::ResolvedConfig& config() const { return config_; }
-  // What the plugin directories held when it was built.
+  // The libraries that its types were looked up in.
   const loader::Catalog& catalog() const { return *catalog_; }
   const std::vector<DataSource>& sources() const { return sources_; }
   // Instances by order of creation, injected ones included.

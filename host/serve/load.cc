@@ -68,6 +68,16 @@ std::string OwnPluginsDir() {
   return StrCat(root, "/lib/epp/plugins");
 }
 
+namespace {
+
+void AddHostTypes(loader::Catalog& catalog, std::span<const epp_plugin_type* const> builtins) {
+  catalog.AddBuiltin(pool::FileDiscoveryType());
+  catalog.AddBuiltin(pool::MulticlusterFileDiscoveryType());
+  for (const epp_plugin_type* type : builtins) catalog.AddBuiltin(type);
+}
+
+}  // namespace
+
 loader::Catalog OpenCatalog(const config::Settings& settings,
                             std::span<const epp_plugin_type* const> builtins) {
   std::vector<std::string> dirs = settings.plugin_dirs;
@@ -76,9 +86,7 @@ loader::Catalog OpenCatalog(const config::Settings& settings,
   options.runtime_dir = settings.runtime_dir;
   options.allow_unlisted = settings.allow_unlisted;
   loader::Catalog catalog = loader::Catalog::Scan(dirs, options);
-  catalog.AddBuiltin(pool::FileDiscoveryType());
-  catalog.AddBuiltin(pool::MulticlusterFileDiscoveryType());
-  for (const epp_plugin_type* type : builtins) catalog.AddBuiltin(type);
+  AddHostTypes(catalog, builtins);
   return catalog;
 }
 
@@ -164,6 +172,18 @@ LibraryReport Platform::Rescan(const runtime::Generation& former) {
 LibraryReport Platform::libraries() const {
   std::lock_guard lock(mutex_);
   return libraries_;
+}
+
+void Platform::UseBuilds(const std::map<std::string, std::string>& builds,
+                         std::vector<std::string>& missing) {
+  loader::Catalog catalog = loader::Catalog::WithBuilds(*this->catalog(), builds, missing);
+  AddHostTypes(catalog, builtins_);
+  Use(std::make_shared<const loader::Catalog>(std::move(catalog)));
+}
+
+void Platform::Use(std::shared_ptr<const loader::Catalog> catalog) {
+  std::lock_guard lock(mutex_);
+  catalog_ = std::move(catalog);
 }
 
 std::string Platform::DigestOf(const config::SourceText& text) { return config::Digest(text); }

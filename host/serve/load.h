@@ -1,6 +1,7 @@
 // What `serve` and `check` do alike: find plugins, read the configuration, build the generation.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -64,6 +65,12 @@ class Platform {
   LibraryReport Rescan(const runtime::Generation& former);
   // What the last look found.
   LibraryReport libraries() const;
+  // Builds from now on use `builds` (name -> SHA-256) in place of what the directories hold, until
+  // the next Rescan. Names that this process has no such build of go to `missing`.
+  void UseBuilds(const std::map<std::string, std::string>& builds,
+                 std::vector<std::string>& missing);
+  // Likewise with this one, which was catalog() before.
+  void Use(std::shared_ptr<const loader::Catalog> catalog);
   // What a generation of this text would have as its digest.
   static std::string DigestOf(const config::SourceText& text);
 
