@@ -47,6 +47,7 @@ int Dispatch(const std::vector<std::string>& arguments, Io& io) {
     return kDone;
   }
   if (word.starts_with('-')) return MakeServe()->Main(arguments, io);
+  if (word == "man") return MakeMan()->Main({arguments.begin() + 1, arguments.end()}, io);
   std::vector<std::string_view> names;
   for (const CommandEntry& entry : kCommands) {
     if (entry.name == word) return entry.make()->Main({arguments.begin() + 1, arguments.end()}, io);
