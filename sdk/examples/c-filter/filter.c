@@ -1,5 +1,5 @@
 /* A plugin in plain C: "c-queue-limit-filter" keeps endpoints whose waiting queue is short. */
-#include <epp/abi.h>
+#include "epp/abi.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,9 +96,9 @@ static const epp_module module = {
     .abi_minor = EPP_ABI_TARGET_MINOR,
     .abi_min_minor = EPP_ABI_MIN_MINOR,
     .type_count = 1,
-    .name = "c-filter",
+    .name = "example-c-filter",
     .version = "1.0.0",
-    .toolchain = "C",
+    .toolchain = __VERSION__,
     .types = types,
 };
 
