@@ -1,8 +1,9 @@
 /* A plugin in plain C: "c-queue-limit-filter" keeps endpoints whose waiting queue is short. */
-#include "epp/abi.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "epp/abi.h"
 
 typedef struct limit_filter {
   const epp_host* host;

@@ -40,8 +40,9 @@ TEST(TwoChoicesPicker, FallbacksFollowBestFirst) {
     EXPECT_GE(totals[picks[1]], totals[picks[2]]);
     EXPECT_GE(totals[picks[2]], totals[picks[3]]);
   }
-  EXPECT_THAT(Make("two-choices-picker", {{"fallbacks", 0}}).Pick(Pool(9), {1, 2, 3, 4, 5, 6, 7, 8, 9}),
-              SizeIs(1));
+  EXPECT_THAT(
+      Make("two-choices-picker", {{"fallbacks", 0}}).Pick(Pool(9), {1, 2, 3, 4, 5, 6, 7, 8, 9}),
+      SizeIs(1));
 }
 
 }  // namespace

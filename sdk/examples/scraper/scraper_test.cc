@@ -22,7 +22,8 @@ TEST(TernMetrics, ReadsAPage) {
 
 TEST(TernMetrics, WhatIsNoNumberIsUnknown) {
   for (const char* page :
-       {"tern 1\nqueue many\nslots.busy -1\ncache.pages.used 1\n", "tern 1\nqueue nan\nslots.busy 1e99",
+       {"tern 1\nqueue many\nslots.busy -1\ncache.pages.used 1\n",
+        "tern 1\nqueue nan\nslots.busy 1e99",
         "tern 1\nqueue \nslots.busy 5 5\ncache.pages.used 1\ncache.pages.total 0\n"}) {
     auto scraper = Make("tern-metrics");
     const auto written = scraper.Scrape(page);
