@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Builds every example as a stranger would: with the SDK installed, from another project.
 
-  consumer_test.py CMAKE SDK_DIR CXX CC SYMBOLS_PY PROBE
+  consumer_test.py CMAKE SDK_DIR CXX CC SYMBOLS_PY PROBE EPP PLUGIN_DIR
 
 Each with find_package, its unit test included, and with the pkg-config line of its README; the Rust
-example with cargo, by every Rust that is here. What comes out must be what a host accepts.
+example with cargo, by every Rust that is here. What comes out must be what a host accepts, with the
+configuration of its README.
 """
 
 import concurrent.futures
@@ -17,7 +18,7 @@ import unittest
 
 import stranger
 
-CMAKE, SDK, CXX, CC, SYMBOLS, PROBE = sys.argv[1:7]
+CMAKE, SDK, CXX, CC, SYMBOLS, PROBE, EPP, PLUGINS = sys.argv[1:9]
 EXAMPLES = pathlib.Path(SDK) / "examples"
 LAYOUT = pathlib.Path(SDK) / "abi/layout.x86_64.txt"
 OPTIMISED = "scorer"  # one is enough; the others build in half the time
@@ -37,6 +38,7 @@ class Consumer(unittest.TestCase):
                 copy, self.root / f"{source.name}-build",
                 "Release" if source.name == OPTIMISED else "Debug")
             stranger.check_library(library, PROBE, SYMBOLS)
+            stranger.check_config(copy / "README.md", library, EPP, PLUGINS)
 
             compiler, line = re.search(r"^(c\+\+|cc) (.*)$", (copy / "README.md").read_text(),
                                        re.M).groups()
@@ -59,6 +61,7 @@ class Consumer(unittest.TestCase):
                 source = shutil.copytree(EXAMPLES / "rust-scorer", self.root / f"rust-{version}")
                 library = stranger.build_rust(source, self.root / f"target-{version}", tools)
                 stranger.check_library(library, PROBE, SYMBOLS)
+                stranger.check_config(source / "README.md", library, EPP, PLUGINS)
                 self.check_layout(stranger.cargo(source, self.root / f"target-{version}", tools,
                                                  "test", "print_layout", "--", "--nocapture"))
 

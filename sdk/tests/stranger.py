@@ -6,9 +6,11 @@ Shared by the tests that build projects outside of the tree. Everything runs in 
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 
 NEW_ENOUGH_RUST = (1, 63)
@@ -110,3 +112,14 @@ def check_library(library, probe, symbols):
             raise AssertionError(f"{library}: {key} is {said[key]}, the manifest says {manifest[key]}")
     if library.stem != said["name"] or not manifest["license"] or not manifest["description"]:
         raise AssertionError(f"{library}: {said} {manifest}")
+
+
+def check_config(readme, library, epp, plugin_dir):
+    """The host accepts the configuration that a README shows, with this library."""
+    text = re.search(r"^```yaml\n(.*?)^```$", pathlib.Path(readme).read_text(), re.M | re.S)[1]
+    folder = pathlib.Path(tempfile.mkdtemp(dir=pathlib.Path(library).parent))
+    for suffix in (".so", ".toml"):
+        shutil.copy(pathlib.Path(library).with_suffix(suffix), folder)
+    config = folder / "config.yaml"
+    config.write_text("apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\n" + text)
+    must(epp, "check", config, "--set", f"plugins.dirs={plugin_dir},{folder}")

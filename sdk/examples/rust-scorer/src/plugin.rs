@@ -5,9 +5,9 @@
 #![allow(dead_code)]
 
 use crate::abi::*;
-use std::ffi::CStr;
 use std::os::raw::{c_char, c_void};
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::ptr::{null, null_mut};
 
 /// Why something failed: a status, and for operators: which, got, want.
 pub struct Failure {
@@ -25,7 +25,7 @@ impl Failure {
 }
 
 /// The endpoints of a call, by position.
-pub struct Candidates<'a>(&'a epp_candidates);
+pub struct Candidates<'a>(pub &'a epp_candidates);
 
 impl<'a> Candidates<'a> {
     pub fn len(&self) -> usize {
@@ -53,7 +53,7 @@ impl<'a> Candidates<'a> {
 }
 
 /// What stays of the candidates; nothing at first.
-pub struct Keep<'a>(&'a mut [u64]);
+pub struct Keep<'a>(pub &'a mut [u64]);
 
 impl Keep<'_> {
     pub fn set(&mut self, row: usize) {
@@ -64,8 +64,6 @@ impl Keep<'_> {
 /// Made by `create` from the decoded parameters, in the order of the type's table.
 pub trait Plugin: Sized + Send + Sync {
     fn create(params: &[epp_value]) -> Result<Self, Failure>;
-    /// How many parameters the table has.
-    const PARAMS: usize;
 }
 pub trait Filter: Plugin {
     fn filter(&self, candidates: &Candidates, keep: &mut Keep) -> Result<(), Failure>;
@@ -132,22 +130,17 @@ fn status(result: Result<(), epp_status>) -> epp_status {
     result.err().unwrap_or(EPP_OK)
 }
 
-pub unsafe extern "C" fn create<P: Plugin>(
-    _host: *const epp_host,
-    _name: epp_str,
+pub unsafe fn create<P: Plugin>(
     values: *const epp_value,
+    count: usize,
     err: *mut epp_error,
 ) -> *mut c_void {
-    let made = guard(err, || Ok(Box::new(P::create(slice(values, P::PARAMS))?)));
-    made.map_or(std::ptr::null_mut(), |plugin| {
-        Box::into_raw(plugin) as *mut c_void
-    })
+    let made = guard(err, || Ok(Box::new(P::create(slice(values, count))?)));
+    made.map_or(null_mut(), |plugin| Box::into_raw(plugin) as *mut c_void)
 }
 
 pub unsafe extern "C" fn destroy<P: Plugin>(plugin: *mut c_void) {
-    let _ = guard(std::ptr::null_mut(), || {
-        Ok(drop(Box::from_raw(plugin as *mut P)))
-    });
+    let _ = guard(null_mut(), || Ok(drop(Box::from_raw(plugin as *mut P))));
 }
 
 pub unsafe extern "C" fn filter<P: Filter>(
@@ -207,17 +200,7 @@ pub unsafe extern "C" fn pick<P: Picker>(
     }))
 }
 
-/// For get_interface: the table when the id is `id` (with its NUL), else null.
-pub unsafe fn answer<T>(
-    asked: *const c_char,
-    id: &'static [u8],
-    table: &'static T,
-) -> *const c_void {
-    if CStr::from_ptr(asked).to_bytes_with_nul() == id {
-        return table as *const T as *const c_void;
-    }
-    std::ptr::null()
-}
+// ---- Declarations, for library! below ----
 
 /// A constant C string: `c!("text")`.
 #[macro_export]
@@ -227,64 +210,182 @@ macro_rules! c {
     };
 }
 
-/// Candidates for unit tests: columns of f64 or i64, all values present.
-#[cfg(test)]
-pub mod testing {
-    use super::*;
+type Text = *const c_char;
 
-    pub enum Values {
-        I64(Vec<i64>),
-        F64(Vec<f64>),
-    }
-
-    /// Calls `f` with `n` candidates that have these columns.
-    pub fn with<R>(n: usize, columns: &[Values], f: impl FnOnce(&Candidates) -> R) -> R {
-        let columns: Vec<epp_column> = columns
-            .iter()
-            .map(|column| epp_column {
-                values: match column {
-                    Values::I64(values) => values.as_ptr() as *const c_void,
-                    Values::F64(values) => values.as_ptr() as *const c_void,
-                },
-                validity: std::ptr::null(),
-                offsets: std::ptr::null(),
-            })
-            .collect();
-        let raw = epp_candidates {
-            struct_size: std::mem::size_of::<epp_candidates>() as u32,
-            count: n as u32,
-            column_count: columns.len() as u32,
-            reserved0: 0,
-            columns: columns.as_ptr(),
-            endpoints: std::ptr::null(),
-            slots: std::ptr::null(),
-            rows: std::ptr::null(),
-            frame: 1,
-        };
-        f(&Candidates(&raw))
-    }
-
-    pub fn kept(n: usize, f: impl FnOnce(&mut Keep)) -> Vec<usize> {
-        let mut words = vec![0u64; (n + 63) / 64];
-        f(&mut Keep(&mut words));
-        (0..n)
-            .filter(|i| words[i / 64] >> (i % 64) & 1 == 1)
-            .collect()
-    }
-
-    pub fn i64_param(value: i64) -> epp_value {
-        epp_value {
-            r#type: EPP_P_I64,
+const fn param(
+    r#type: i32,
+    name: Text,
+    v: epp_any,
+    min: f64,
+    max: f64,
+    doc: Text,
+) -> epp_param_spec {
+    epp_param_spec {
+        struct_size: std::mem::size_of::<epp_param_spec>() as u32,
+        r#type,
+        flags: 0,
+        choice_count: 0,
+        name,
+        doc,
+        choices: null(),
+        default_value: epp_value {
+            r#type,
             present: 1,
-            v: epp_any { i64_: value },
-        }
+            v,
+        },
+        min,
+        max,
     }
+}
+pub const fn int(name: Text, default: i64, min: f64, max: f64, doc: Text) -> epp_param_spec {
+    param(EPP_P_I64, name, epp_any { i64_: default }, min, max, doc)
+}
+pub const fn float(name: Text, default: f64, min: f64, max: f64, doc: Text) -> epp_param_spec {
+    param(EPP_P_F64, name, epp_any { f64_: default }, min, max, doc)
+}
 
-    pub fn f64_param(value: f64) -> epp_value {
-        epp_value {
-            r#type: EPP_P_F64,
-            present: 1,
-            v: epp_any { f64_: value },
-        }
+/// An attribute of every endpoint that must have a producer.
+pub const fn needs(key: Text, r#type: i32, producer: Text) -> epp_attr_spec {
+    epp_attr_spec {
+        struct_size: std::mem::size_of::<epp_attr_spec>() as u32,
+        r#type,
+        scope: EPP_SCOPE_ENDPOINT,
+        flags: 0,
+        key,
+        default_producer: producer,
+        producer_param: null(),
+        schema: null(),
     }
+}
+
+pub const fn filter_table<P: Filter>() -> epp_filter {
+    epp_filter {
+        struct_size: std::mem::size_of::<epp_filter>() as u32,
+        reserved0: 0,
+        filter: filter::<P>,
+    }
+}
+pub const fn scorer_table<P: Scorer>() -> epp_scorer {
+    epp_scorer {
+        struct_size: std::mem::size_of::<epp_scorer>() as u32,
+        category: EPP_CATEGORY_DISTRIBUTION,
+        score: score::<P>,
+    }
+}
+pub const fn picker_table<P: Picker>() -> epp_picker {
+    epp_picker {
+        struct_size: std::mem::size_of::<epp_picker>() as u32,
+        reserved0: 0,
+        pick: pick::<P>,
+    }
+}
+
+/// Pointers to constants, in a static.
+pub struct Pointers<T, const N: usize>(pub [*const T; N]);
+unsafe impl<T, const N: usize> Sync for Pointers<T, N> {}
+
+pub const fn pointers<T, const N: usize>(to: &'static [T; N]) -> Pointers<T, N> {
+    let mut out = [null(); N];
+    let mut i = 0;
+    while i < N {
+        out[i] = &to[i];
+        i += 1;
+    }
+    Pointers(out)
+}
+
+/// Defines the library: one type, the records of it, the note, and the entry.
+#[macro_export]
+macro_rules! library {
+    (
+        library: $library:expr, type_name: $name:expr, doc: $doc:expr, plugin: $plugin:ty,
+        params: [$($param:expr),* $(,)?], consumes: [$($attr:expr),* $(,)?],
+        interfaces: [$(($id:ident, $record:ty, $table:expr)),* $(,)?] $(,)?
+    ) => {
+        mod library_records {
+            use super::*;
+            use $crate::abi::*;
+            #[allow(unused_imports)]
+            use $crate::plugin::*;
+            use std::ffi::CStr;
+                        use std::mem::size_of;
+            use std::os::raw::{c_char, c_void};
+            use std::ptr::null;
+
+            const PARAM_COUNT: usize = <[&str]>::len(&[$(stringify!($param)),*]);
+            const ATTR_COUNT: usize = <[&str]>::len(&[$(stringify!($attr)),*]);
+            static PARAMS: [epp_param_spec; PARAM_COUNT] = [$($param),*];
+            static CONSUMES: [epp_attr_spec; ATTR_COUNT] = [$($attr),*];
+            static PARAM_LIST: Pointers<epp_param_spec, PARAM_COUNT> = pointers(&PARAMS);
+            static CONSUMES_LIST: Pointers<epp_attr_spec, ATTR_COUNT> = pointers(&CONSUMES);
+            static INTERFACES: Pointers<c_char, { <[&str]>::len(&[$(stringify!($id)),*]) }> =
+                Pointers([$($id.as_ptr() as *const c_char),*]);
+
+            unsafe extern "C" fn create_plugin(
+                _host: *const epp_host,
+                _name: epp_str,
+                values: *const epp_value,
+                err: *mut epp_error,
+            ) -> *mut c_void {
+                create::<$plugin>(values, PARAM_COUNT, err)
+            }
+
+            unsafe extern "C" fn get_interface(_: *mut c_void, id: *const c_char) -> *const c_void {
+                let id = CStr::from_ptr(id).to_bytes_with_nul();
+                $(if id == $id {
+                    static TABLE: $record = $table;
+                    return &TABLE as *const $record as *const c_void;
+                })*
+                null()
+            }
+
+            static TYPES: [epp_plugin_type; 1] = [epp_plugin_type {
+                struct_size: size_of::<epp_plugin_type>() as u32,
+                flags: 0,
+                stability: EPP_STABILITY_BETA,
+                param_count: PARAM_COUNT as u32,
+                consumes_count: ATTR_COUNT as u32,
+                produces_count: 0,
+                alias_count: 0,
+                interface_count: INTERFACES.0.len() as u32,
+                name: c!($name),
+                doc: c!($doc),
+                deprecated: null(),
+                aliases: null(),
+                interfaces: INTERFACES.0.as_ptr(),
+                params: PARAM_LIST.0.as_ptr(),
+                consumes: CONSUMES_LIST.0.as_ptr(),
+                produces: null(),
+                create: create_plugin,
+                destroy: destroy::<$plugin>,
+                get_interface,
+            }];
+            static TYPE_LIST: Pointers<epp_plugin_type, 1> = pointers(&TYPES);
+            static MODULE: epp_module = epp_module {
+                struct_size: size_of::<epp_module>() as u32,
+                flags: 0,
+                abi_major: EPP_ABI_MAJOR,
+                abi_minor: EPP_ABI_MINOR,
+                abi_min_minor: EPP_ABI_MINOR,
+                type_count: 1,
+                name: c!($library),
+                version: c!(env!("CARGO_PKG_VERSION")),
+                toolchain: c!("rustc"),
+                types: TYPE_LIST.0.as_ptr(),
+            };
+
+            #[used]
+            #[link_section = ".note.epp"]
+            static ABI_NOTE: epp_abi_note = NOTE;
+
+            #[no_mangle]
+            pub extern "C" fn epp_plugin_entry_v1(host_major: u32, _minor: u32) -> *const epp_module {
+                if host_major == EPP_ABI_MAJOR {
+                    &MODULE
+                } else {
+                    null()
+                }
+            }
+        }
+    };
 }
