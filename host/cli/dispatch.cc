@@ -13,7 +13,7 @@ constexpr std::array kCommands = {
     CommandEntry{"serve", "run the endpoint picker", MakeServe},
     CommandEntry{"check", "is this configuration good here; what does it amount to", MakeCheck},
     CommandEntry{"plugins", "plugin types and libraries; one type in detail", MakePlugins},
-    CommandEntry{"plugin", "for authors of plugins: new", MakePlugin},
+    CommandEntry{"plugin", "write, check or document a library of your own", MakePlugin},
     CommandEntry{"new-plugin", "the same as plugin new", MakeNewPlugin},
     CommandEntry{"status", "one-screen health of the running epp", MakeStatus},
     CommandEntry{"pool", "its endpoints as a table", MakePool},

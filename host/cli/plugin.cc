@@ -1,5 +1,4 @@
-// epp plugin: what authors of plugins need, as commands of a second level.
-#include <algorithm>
+// epp plugin: what authors of plugins need. Each subcommand is a row of kSubcommands.
 #include <array>
 #include <ostream>
 
@@ -11,56 +10,67 @@
 namespace epp::cli {
 namespace {
 
-constexpr std::array kActions = {
-    CommandEntry{"new", "write the project of a new plugin", MakePluginNew},
+int New(std::vector<std::string> arguments, Io& io) { return MakePluginNew()->Main(arguments, io); }
+
+struct Subcommand {
+  std::string_view name;
+  std::string_view arguments;
+  std::string_view summary;
+  // Gets what follows the name; returns the exit code.
+  int (*run)(std::vector<std::string> arguments, Io& io);
+};
+
+constexpr std::array kSubcommands = {
+    Subcommand{"new", "KIND NAME [DIR]", "write the project of a new plugin", New},
 };
 
 class Plugin final : public Command {
  public:
-  Plugin() : Command("plugin", "What authors of plugins need", "") {
-    app().add_option("ACTION", action_);
-  }
+  Plugin() : Command("plugin", "What authors of plugins need", "") {}
 
   int Main(const std::vector<std::string>& arguments, Io& io) override {
-    if (arguments.empty() || arguments[0] == "-h" || arguments[0] == "--help") {
-      std::ostream& out = arguments.empty() ? io.err : io.out;
-      out << "What authors of plugins need\n\nUsage: epp plugin ACTION [ARGUMENTS]\n\nActions:\n";
-      for (const CommandEntry& entry : kActions) {
-        out << "  " << entry.name << std::string(12 - std::min<size_t>(entry.name.size(), 11), ' ')
-            << entry.summary << "\n";
-      }
-      out << "\nepp plugin ACTION -h says more; epp plugins lists what can be configured here.\n";
-      return arguments.empty() ? kUsage : kDone;
+    if (arguments.empty()) {
+      Overview(io.err);
+      return kUsage;
+    }
+    const std::string& word = arguments[0];
+    if (word == "-h" || word == "--help") {
+      Overview(io.out);
+      return kDone;
     }
     std::vector<std::string_view> names;
-    for (const CommandEntry& entry : kActions) {
-      if (entry.name == arguments[0]) {
-        return entry.make()->Main({arguments.begin() + 1, arguments.end()}, io);
+    for (const Subcommand& subcommand : kSubcommands) {
+      if (subcommand.name == word) {
+        return subcommand.run({arguments.begin() + 1, arguments.end()}, io);
       }
-      names.push_back(entry.name);
+      names.push_back(subcommand.name);
     }
-    const std::string_view meant = Nearest(arguments[0], names, 2);
-    io.err << "epp plugin: unknown action \"" << arguments[0] << "\"";
-    if (!meant.empty()) io.err << ", did you mean \"" << meant << "\"?";
-    io.err << "\n  hint: epp plugin -h\n";
+    const std::string_view meant = Nearest(word, names, 2);
+    return Fail(
+        io, kUsage, "EPP-CLI-USAGE",
+        StrCat("unknown subcommand \"", word, "\"", meant.empty() ? "" : ", did you mean \"", meant,
+               meant.empty() ? "; hint: epp plugin -h" : "\"?"));
+  }
+
+  // Those of the new project; the others have their own programs.
+  std::vector<std::string> FlagNames() const override { return MakePluginNew()->FlagNames(); }
+
+ private:
+  int Run(Io& io) override {
+    Overview(io.err);
     return kUsage;
   }
 
-  // Of all actions.
-  std::vector<std::string> FlagNames() const override {
-    std::vector<std::string> names;
-    for (const CommandEntry& entry : kActions) {
-      for (std::string& name : entry.make()->FlagNames()) {
-        if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
-      }
+  static void Overview(std::ostream& out) {
+    constexpr size_t kWidth = 20;
+    out << "What authors of plugins need.\n\nUsage: epp plugin SUBCOMMAND [ARGUMENTS]\n\n";
+    for (const Subcommand& s : kSubcommands) {
+      const std::string left = StrCat(s.name, " ", s.arguments);
+      out << "  " << left << std::string(left.size() < kWidth ? kWidth - left.size() : 1, ' ')
+          << s.summary << "\n";
     }
-    return names;
+    out << "\nepp plugin SUBCOMMAND -h says more.\n";
   }
-
- private:
-  int Run(Io&) override { return kBug; }  // Main does not come here
-
-  std::string action_;
 };
 
 }  // namespace

@@ -61,6 +61,12 @@ impl Keep<'_> {
     }
 }
 
+/// The text of a string parameter, which the host has checked to be one.
+pub fn text_of(value: &epp_value) -> &str {
+    let text = unsafe { value.v.str_ };
+    std::str::from_utf8(unsafe { slice(text.data as *const u8, text.size as usize) }).unwrap_or("")
+}
+
 /// Made by `create` from the decoded parameters, in the order of the type's table.
 pub trait Plugin: Sized + Send + Sync {
     fn create(params: &[epp_value]) -> Result<Self, Failure>;
@@ -242,6 +248,14 @@ pub const fn int(name: Text, default: i64, min: f64, max: f64, doc: Text) -> epp
 }
 pub const fn float(name: Text, default: f64, min: f64, max: f64, doc: Text) -> epp_param_spec {
     param(EPP_P_F64, name, epp_any { f64_: default }, min, max, doc)
+}
+
+pub const fn string(name: Text, default: &'static str, doc: Text) -> epp_param_spec {
+    let default = epp_str {
+        data: default.as_ptr() as Text,
+        size: default.len() as u64,
+    };
+    param(EPP_P_STR, name, epp_any { str_: default }, 0.0, 0.0, doc)
 }
 
 /// An attribute of every endpoint that must have a producer.
