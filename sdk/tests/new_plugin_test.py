@@ -69,6 +69,12 @@ class NewPlugin(unittest.TestCase):
             source = self.project(kind, "rust")
             self.check(source, stranger.build_rust(source, source / "target", tools))
 
+    def test_the_guide_shows_what_is_written(self):
+        done = epp("plugin", "new", "scorer", "my-scorer", cwd=self.root)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        written = (self.root / "my-scorer/plugin.cc").read_text()
+        self.assertIn(f"```cpp\n{written}```\n", (pathlib.Path(SDK) / "README.md").read_text())
+
     def test_refusals(self):
         for arguments, want in (
                 (("sorter", "a"), 'KIND is "sorter", want one of filter'),
