@@ -1,5 +1,10 @@
 // epp plugin: what authors of plugins need. Each subcommand is a row of kSubcommands.
+#include <unistd.h>
+
 #include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
 #include <ostream>
 
 #include "CLI/CLI.hpp"
@@ -12,6 +17,31 @@ namespace {
 
 int New(std::vector<std::string> arguments, Io& io) { return MakePluginNew()->Main(arguments, io); }
 
+// Becomes epp-plugin-check, which lies beside this executable: a program of its own, since it must
+// have neither our allocator nor our libraries. Returns only when that is not there.
+int Become(std::vector<std::string> arguments, Io& io) {
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  const std::string program = (self.parent_path() / "epp-plugin-check").string();
+  arguments.insert(arguments.begin(), program);
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  io.out.flush();
+  io.err.flush();
+  execv(program.c_str(), argv.data());
+  io.err << "epp plugin: cannot run " << program << ": " << std::strerror(errno)
+         << "\n  hint: it is installed with the SDK (cmake --install BUILD --component sdk)\n";
+  return kUsage;
+}
+
+int Check(std::vector<std::string> arguments, Io& io) { return Become(std::move(arguments), io); }
+
+int Doc(std::vector<std::string> arguments, Io& io) {
+  arguments.insert(arguments.begin(), "--doc");
+  return Become(std::move(arguments), io);
+}
+
 struct Subcommand {
   std::string_view name;
   std::string_view arguments;
@@ -22,6 +52,8 @@ struct Subcommand {
 
 constexpr std::array kSubcommands = {
     Subcommand{"new", "KIND NAME [DIR]", "write the project of a new plugin", New},
+    Subcommand{"check", "FILE.so...", "does it keep the contract of the ABI? Runs its code", Check},
+    Subcommand{"doc", "FILE.so", "tables for its README, from its declarations", Doc},
 };
 
 class Plugin final : public Command {
