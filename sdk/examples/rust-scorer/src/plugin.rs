@@ -124,8 +124,10 @@ unsafe fn guard<T>(
         Err(panic) => {
             let text = panic.downcast_ref::<&str>().map(|s| s.to_string());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            // Dropping the payload may panic again.
-            std::mem::forget(panic);
+            // Dropping the payload may panic again; what that carries is not worth a third try.
+            if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+                std::mem::forget(again);
+            }
             let message = text.unwrap_or_else(|| "panic without a text".to_string());
             Err(fill(
                 err,
