@@ -112,6 +112,9 @@ def check_library(library, probe, symbols):
             raise AssertionError(f"{library}: {key} is {said[key]}, the manifest says {manifest[key]}")
     if library.stem != said["name"] or not manifest["license"] or not manifest["description"]:
         raise AssertionError(f"{library}: {said} {manifest}")
+    check = pathlib.Path(probe).parent / "epp-plugin-check"
+    if check.exists():
+        must(check, "--only-failed", library)
 
 
 def check_config(readme, library, epp, plugin_dir):

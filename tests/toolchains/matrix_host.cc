@@ -5,6 +5,8 @@
 // Each is a build of the scorer of this folder. All give the same bits for the same input; those
 // that can throw do so in create, score and destroy, and what is thrown stays inside. Prints a line
 // a fault, exits with 1 when there is one.
+#include <algorithm>
+#include <bit>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -56,8 +58,8 @@ void CompareScores(const std::vector<Subject>& subjects) {
       const std::vector<double> got = scorer.Score(pool);
       if (scorer.status() != EPP_OK) Fault(subject.path, scorer.error());
       if (&subject == &subjects[0]) want = got;
-      if (got.size() != want.size() ||
-          std::memcmp(got.data(), want.data(), got.size() * sizeof(double)) != 0) {
+      const auto bits = [](double score) { return std::bit_cast<uint64_t>(score); };
+      if (!std::ranges::equal(got, want, {}, bits, bits)) {
         Fault(subject.path,
               "scores of " + std::to_string(n) + " endpoints differ from " + subjects[0].path);
       }

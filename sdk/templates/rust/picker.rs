@@ -21,15 +21,16 @@ impl Plugin for @CLASS@ {
 }
 
 impl Picker for @CLASS@ {
-    fn pick(&self, _candidates: &Candidates, totals: &[f64]) -> Result<Vec<u32>, Failure> {
-        let mut order: Vec<u32> = (0..totals.len() as u32).collect();
-        // Stable: of equals the first stays first. Totals are finite.
-        order.sort_by(|a, b| {
-            let (a, b) = (totals[*a as usize], totals[*b as usize]);
-            b.partial_cmp(&a).unwrap_or(std::cmp::Ordering::Equal)
+    fn pick(&self, _: &Candidates, totals: &[f64], picks: &mut [u32]) -> Result<usize, Failure> {
+        for (i, pick) in picks.iter_mut().enumerate() {
+            *pick = i as u32;
+        }
+        // In place: nothing is allocated while a request waits. Totals are finite.
+        picks.sort_unstable_by(|a, b| {
+            let order = totals[*b as usize].partial_cmp(&totals[*a as usize]);
+            order.unwrap_or(std::cmp::Ordering::Equal).then(a.cmp(b))
         });
-        order.truncate(self.max_picks);
-        Ok(order)
+        Ok(self.max_picks)
     }
 }
 
@@ -50,9 +51,12 @@ mod tests {
 
     fn pick_of(max_picks: i64, totals: &[f64]) -> Vec<u32> {
         let picker = @CLASS@::create(&[i64_param(max_picks)]).ok().unwrap();
+        let mut picks = vec![0; totals.len()];
         with(totals.len(), &[], |candidates| {
-            picker.pick(candidates, totals).ok().unwrap()
-        })
+            let n = picker.pick(candidates, totals, &mut picks).ok().unwrap();
+            picks.truncate(n);
+        });
+        picks
     }
 
     #[test]

@@ -78,6 +78,8 @@ static epp_status score(void* self, const epp_call* call, const epp_candidates* 
     const double cache = used == NULL ? 0 : 1 - used[i];
     const double total = queue_score[i] * (1 - s->weight) + cache * s->weight;
     out[i] = s->inverse ? 1 - total : total;
+    if (!(out[i] >= 0)) out[i] = 0; /* no number, too */
+    if (out[i] > 1) out[i] = 1;
   }
   s->host->metric_add(s->host->ctx, s->calls, 1);
   return EPP_OK;

@@ -1,7 +1,7 @@
 //! kv-headroom-scorer: prefers endpoints with room in their KV cache.
 //!
 //! score[i] = max(0, 1 - usage[i] - reserve) / (1 - reserve), so an empty cache scores 1 and one
-//! that is used up to the reserve scores 0.
+//! that is used up to the reserve scores 0. So does a usage that is no number.
 
 mod abi;
 mod plugin;
@@ -28,7 +28,9 @@ impl Scorer for Headroom {
     fn score(&self, candidates: &Candidates, out: &mut [f64]) -> Result<(), Failure> {
         let usage: &[f64] = unsafe { candidates.column(0) };
         for (score, usage) in out.iter_mut().zip(usage) {
-            *score = (1.0 - usage - self.reserve).max(0.0) / (1.0 - self.reserve);
+            // Not clamp, which keeps NaN.
+            let room = (1.0 - usage - self.reserve) / (1.0 - self.reserve);
+            *score = room.max(0.0).min(1.0);
         }
         Ok(())
     }
@@ -61,6 +63,12 @@ mod tests {
     #[test]
     fn more_room_scores_higher() {
         assert_eq!(score(0.0, vec![0.0, 0.25, 1.0]), [1.0, 0.75, 0.0]);
+    }
+
+    #[test]
+    fn odd_usage_gives_a_score() {
+        let odd = vec![f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -3.0, 7.0];
+        assert_eq!(score(0.0, odd), [0.0, 0.0, 1.0, 1.0, 0.0]);
     }
 
     #[test]

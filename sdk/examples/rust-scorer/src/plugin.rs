@@ -79,8 +79,14 @@ pub trait Scorer: Plugin {
     fn score(&self, candidates: &Candidates, out: &mut [f64]) -> Result<(), Failure>;
 }
 pub trait Picker: Plugin {
-    /// Positions, best first, without repetition; `totals` has one weighted sum a candidate.
-    fn pick(&self, candidates: &Candidates, totals: &[f64]) -> Result<Vec<u32>, Failure>;
+    /// Writes positions to `picks`, best first, without repetition, and says how many. Both slices
+    /// have one item a candidate; totals are weighted sums.
+    fn pick(
+        &self,
+        candidates: &Candidates,
+        totals: &[f64],
+        picks: &mut [u32],
+    ) -> Result<usize, Failure>;
 }
 
 unsafe fn slice<'a, T>(data: *const T, size: usize) -> &'a [T] {
@@ -118,8 +124,10 @@ unsafe fn guard<T>(
         Err(panic) => {
             let text = panic.downcast_ref::<&str>().map(|s| s.to_string());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            // Dropping the payload may panic again.
-            std::mem::forget(panic);
+            // Dropping the payload may panic again; what that carries is not worth a third try.
+            if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+                std::mem::forget(again);
+            }
             let message = text.unwrap_or_else(|| "panic without a text".to_string());
             Err(fill(
                 err,
@@ -198,10 +206,10 @@ pub unsafe extern "C" fn pick<P: Picker>(
 ) -> epp_status {
     status(guard(err, || {
         let candidates = Candidates(&*candidates);
-        let chosen = (*(plugin as *const P)).pick(&candidates, slice(totals, candidates.len()))?;
-        let n = chosen.len().min(candidates.len());
-        std::ptr::copy_nonoverlapping(chosen.as_ptr(), picks, n);
-        *count = n as u32;
+        let n = candidates.len();
+        let room = std::slice::from_raw_parts_mut(picks, n);
+        let chosen = (*(plugin as *const P)).pick(&candidates, slice(totals, n), room)?;
+        *count = chosen.min(n) as u32;
         Ok(())
     }))
 }
