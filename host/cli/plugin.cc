@@ -1,45 +1,26 @@
 // epp plugin: what authors of plugins need. Each subcommand is a row of kSubcommands.
-#include <unistd.h>
-
 #include <array>
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
 #include <ostream>
+#include <utility>
 
 #include "CLI/CLI.hpp"
 #include "host/base/str_cat.h"
 #include "host/base/strings.h"
 #include "host/cli/command.h"
+#include "host/cli/plugin_check.h"
 
 namespace epp::cli {
 namespace {
 
 int New(std::vector<std::string> arguments, Io& io) { return MakePluginNew()->Main(arguments, io); }
 
-// Becomes epp-plugin-check, which lies beside this executable: a program of its own, since it must
-// have neither our allocator nor our libraries. Returns only when that is not there.
-int Become(std::vector<std::string> arguments, Io& io) {
-  std::error_code error;
-  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
-  const std::string program = (self.parent_path() / "epp-plugin-check").string();
-  arguments.insert(arguments.begin(), program);
-  std::vector<char*> argv;
-  for (std::string& argument : arguments) argv.push_back(argument.data());
-  argv.push_back(nullptr);
-  io.out.flush();
-  io.err.flush();
-  execv(program.c_str(), argv.data());
-  io.err << "epp plugin: cannot run " << program << ": " << std::strerror(errno)
-         << "\n  hint: it is installed with the SDK (cmake --install BUILD --component sdk)\n";
-  return kUsage;
+int Check(std::vector<std::string> arguments, Io& io) {
+  return BecomePluginCheck(std::move(arguments), io);
 }
-
-int Check(std::vector<std::string> arguments, Io& io) { return Become(std::move(arguments), io); }
 
 int Doc(std::vector<std::string> arguments, Io& io) {
   arguments.insert(arguments.begin(), "--doc");
-  return Become(std::move(arguments), io);
+  return BecomePluginCheck(std::move(arguments), io);
 }
 
 struct Subcommand {

@@ -1,7 +1,6 @@
 #include "host/validate/check_host.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <span>
 

@@ -1,12 +1,12 @@
 // epp-plugin-check: does a plugin keep the contract of the ABI? Also reached as `epp plugin check`
 // and `epp plugin doc`. A program of its own, so that it counts allocations and so that neither
 // tcmalloc nor gRPC is in the picture.
+#include <regex.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <csignal>
 #include <iostream>
-#include <regex>
 
 #include "CLI/CLI.hpp"
 #include "host/base/str_cat.h"
@@ -22,6 +22,35 @@ namespace {
 
 std::string Message(const absl::Status& status) { return std::string(status.message()); }
 
+// A POSIX extended regular expression.
+class Pattern {
+ public:
+  explicit Pattern(const std::string& text)
+      : error_(regcomp(&compiled_, text.c_str(), REG_EXTENDED | REG_NOSUB)) {}
+  ~Pattern() {
+    if (error_ == 0) regfree(&compiled_);
+  }
+  Pattern(const Pattern&) = delete;
+  Pattern& operator=(const Pattern&) = delete;
+
+  // Empty when it is well formed.
+  std::string Error() const {
+    if (error_ == 0) return "";
+    char text[128];
+    regerror(error_, &compiled_, text, sizeof(text));
+    return text;
+  }
+  bool Matches(const Case& c) const {
+    const std::string id(c.id), name(c.name);
+    return regexec(&compiled_, id.c_str(), 0, nullptr, 0) == 0 ||
+           regexec(&compiled_, name.c_str(), 0, nullptr, 0) == 0;
+  }
+
+ private:
+  regex_t compiled_{};
+  const int error_;
+};
+
 class PluginCheck final : public cli::Command {
  public:
   PluginCheck()
@@ -32,8 +61,8 @@ class PluginCheck final : public cli::Command {
                 "  epp plugin doc build/my-scorer.so > tables.md\n") {
     app().add_option("FILE", files_, "libraries, NAME.so")->required();
     app().add_flag("--only-failed", only_failed_, "show only the cases that failed");
-    app().add_option("--include", include_, "only cases whose id or name matches (ECMAScript)");
-    app().add_option("--exclude", exclude_, "no cases whose id or name matches (ECMAScript)");
+    app().add_option("--include", include_, "only cases whose id or name matches this expression");
+    app().add_option("--exclude", exclude_, "no cases whose id or name matches this expression");
     app().add_flag("--in-process", in_process_,
                    "no child processes: a crash ends this one, as a debugger wants it");
     app().add_flag("--strict", strict_,
@@ -63,19 +92,16 @@ class PluginCheck final : public cli::Command {
   }
 
   absl::Status Select(std::vector<const Case*>& cases) const {
-    try {
-      const std::regex include(include_), exclude(exclude_);
-      for (const Case& c : AllCases()) {
-        const std::string id(c.id), name(c.name);
-        const auto matches = [&](const std::regex& re) {
-          return std::regex_search(id, re) || std::regex_search(name, re);
-        };
-        if (!include_.empty() && !matches(include)) continue;
-        if (!exclude_.empty() && matches(exclude)) continue;
-        cases.push_back(&c);
+    const Pattern include(include_), exclude(exclude_);
+    for (const Pattern* pattern : {&include, &exclude}) {
+      if (const std::string error = pattern->Error(); !error.empty()) {
+        return absl::InvalidArgumentError(StrCat("bad regular expression: ", error));
       }
-    } catch (const std::regex_error& e) {
-      return absl::InvalidArgumentError(StrCat("bad regular expression: ", e.what()));
+    }
+    for (const Case& c : AllCases()) {
+      if (!include_.empty() && !include.Matches(c)) continue;
+      if (!exclude_.empty() && exclude.Matches(c)) continue;
+      cases.push_back(&c);
     }
     if (cases.empty()) return absl::InvalidArgumentError("no case is left to run");
     return absl::OkStatus();
@@ -85,7 +111,7 @@ class PluginCheck final : public cli::Command {
     for (const LibraryFile& file : libraries) {
       const absl::StatusOr<std::string> text = validate::Document(file);
       if (!text.ok()) {
-        return Fail(io, cli::kNo, "EPP-CHECK-LOAD",
+        return Fail(io, cli::kNo, "EPP-LOAD-DLOPEN",
                     StrCat(file.path, ": ", Message(text.status())));
       }
       io.out << *text;

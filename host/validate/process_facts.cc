@@ -1,6 +1,5 @@
 #include "host/validate/process_facts.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -9,9 +8,9 @@
 #include <unistd.h>
 
 #include <clocale>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <iterator>
 
 #if defined(__x86_64__)
 #include <immintrin.h>

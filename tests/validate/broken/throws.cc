@@ -54,7 +54,7 @@ const epp_plugin_type throws_create = MakeType("throws-create", &CreateThrows, &
 const epp_plugin_type throws_score = MakeType("throws-score", &Create, &Destroy);
 const epp_plugin_type throws_destroy = MakeType("throws-destroy", &Create, &DestroyThrows);
 const std::array<const epp_plugin_type*, 3> types{&throws_create, &throws_score, &throws_destroy};
-const epp_module module = {sizeof(epp_module), 0u,           EPP_ABI_MAJOR, EPP_ABI_TARGET_MINOR,
+const epp_module record = {sizeof(epp_module), 0u,           EPP_ABI_MAJOR, EPP_ABI_TARGET_MINOR,
                            EPP_ABI_MIN_MINOR,  types.size(), BROKEN_NAME,   "1.0.0",
                            __VERSION__,        types.data()};
 
@@ -62,5 +62,5 @@ const epp_module module = {sizeof(epp_module), 0u,           EPP_ABI_MAJOR, EPP_
 
 extern "C" __attribute__((visibility("default"))) const epp_module* epp_plugin_entry_v1(
     uint32_t, uint32_t) noexcept {
-  return &module;
+  return &record;
 }
