@@ -72,6 +72,8 @@ std::unique_ptr<Command> MakeServe();
 std::unique_ptr<Command> MakeCheck();
 std::unique_ptr<Command> MakePlugins();
 std::unique_ptr<Command> MakePlugin();
+std::unique_ptr<Command> MakePluginNew();
+std::unique_ptr<Command> MakeNewPlugin();
 std::unique_ptr<Command> MakeStatus();
 std::unique_ptr<Command> MakePool();
 std::unique_ptr<Command> MakeReload();

@@ -335,8 +335,9 @@ class Reader {
 
 bool MayNeed(std::string_view library) {
   static constexpr std::string_view kExact[] = {
-      "libc.so.6",      "libm.so.6",      "libgcc_s.so.1",   "libstdc++.so.6", "libc++.so.1",
-      "libc++abi.so.1", "libatomic.so.1", "libpthread.so.0", "libdl.so.2",     "librt.so.1"};
+      "libc.so.6",       "libm.so.6",      "libgcc_s.so.1",  "libstdc++.so.6",
+      "libc++.so.1",     "libc++abi.so.1", "libunwind.so.1", "libatomic.so.1",
+      "libpthread.so.0", "libdl.so.2",     "librt.so.1"};
   static constexpr std::string_view kSanitizers[] = {"libasan.so.", "libubsan.so.", "libtsan.so."};
   if (std::ranges::find(kExact, library) != std::end(kExact)) return true;
   if (library.starts_with("ld-linux") && library.find('/') == std::string_view::npos) return true;

@@ -78,8 +78,9 @@ TEST(ElfInspectTest, EveryDamagedByteIsSafe) {
 
 TEST(ElfInspectTest, LibrariesThatMayBeNeeded) {
   ElfFacts facts = ReadElf(TestLibrary("good-v1")).value();
-  for (const char* library : {"libm.so.6", "libstdc++.so.6", "ld-linux-x86-64.so.2",
-                              "libsimdjson.so.14", "libpthread.so.0"}) {
+  for (const char* library :
+       {"libm.so.6", "libstdc++.so.6", "ld-linux-x86-64.so.2", "libsimdjson.so.14",
+        "libpthread.so.0", "libc++.so.1", "libunwind.so.1"}) {
     facts.needed = {library};
     EXPECT_TRUE(CheckElf(facts).ok()) << library;
   }
