@@ -9,6 +9,7 @@
 #include "host/base/clock.h"
 #include "host/pool/pool.h"
 #include "host/request/serving.h"
+#include "host/request/shadow.h"
 #include "host/telemetry/decisions.h"
 #include "host/telemetry/epp_metrics.h"
 
@@ -32,6 +33,7 @@ struct Services {
   ServingSlot* serving = nullptr;
   telemetry::EppMetrics* metrics = nullptr;
   telemetry::DecisionRings* decisions = nullptr;
+  const ShadowSlot* shadow = nullptr;  // null: there never is one
   RequestOptions options;
   uint64_t identifier_key = 0;  // keys the hash under which fairness ids are recorded
 };
