@@ -107,6 +107,10 @@ constexpr std::array kTable = {
         "read responses although no plugin wants them: tokens and times in records and metrics",
         &Settings::observe},
 
+    SettingSpec{"shadow.cpu_percent", Type::kInt, "5",
+                "share of the workers that a shadow may take before it is shed",
+                &Settings::shadow_cpu_percent, 1, 100},
+
     SettingSpec{"log.level", Type::kText, "\"info\"", "error, warn, info, debug, trace; -v wins",
                 &Settings::log_level, 0, 0, kLogLevels},
     SettingSpec{"log.format", Type::kText, "\"auto\"", "auto, text, json", &Settings::log_format, 0,

@@ -54,6 +54,8 @@ struct Settings {
   // [decisions]
   int64_t records = 0;
   bool observe = false;
+  // [shadow]
+  int64_t shadow_cpu_percent = 0;
   // [log]
   std::string log_level;
   std::string log_format;
