@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "host/admin/names.h"
+#include "host/admin/shadow_routes.h"
 #include "host/admin/status_view.h"
 #include "host/base/clock.h"
 #include "host/http/server.h"
@@ -41,6 +42,7 @@ class Backend {
 struct AdminOptions {
   std::string socket;
   std::string group;
+  bool read_only = false;  // of the shadow
 };
 
 struct AdminSources {
@@ -50,6 +52,7 @@ struct AdminSources {
   const pool::Pool* pool = nullptr;
   const Clock* clock = nullptr;
   telemetry::EppMetrics* metrics = nullptr;
+  ShadowBackend* shadow = nullptr;  // null: no such routes
 };
 
 // Every document has a "schema". `Accept: text/plain` gives, where a command prints the same, what

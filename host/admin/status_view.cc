@@ -73,6 +73,7 @@ std::string StatusJson(const Status& status) {
   w.EndArray();
   w.EndObject();
 
+  if (!status.shadow.empty()) w.Field("shadow", status.shadow);
   w.Key("warnings").BeginArray();
   for (const Warning& warning : status.warnings) {
     w.BeginObject();
@@ -120,6 +121,7 @@ std::string StatusText(const Status& status) {
       StrAppend(&out, "           ", refused, "\n");
     }
   }
+  if (!status.shadow.empty()) StrAppend(&out, "shadow     ", status.shadow, "\n");
   if (status.warnings.empty()) {
     out += "warnings   none\n";
   } else {
