@@ -31,6 +31,7 @@
 #include "host/serve/plugin_states.h"
 #include "host/serve/pool_gauges.h"
 #include "host/serve/pool_log.h"
+#include "host/serve/shadows.h"
 #include "host/serve/traffic_meter.h"
 #include "host/telemetry/log.h"
 
@@ -103,6 +104,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     health_.reset();
     grpc_.reset();
     factory_.reset();
+    shadows_.reset();
     discovery_.reset();
     config_watch_.reset();
     scraper_.reset();
@@ -120,6 +122,10 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     if (!generations_->Build(*text, diagnostics)) {
       return absl::InvalidArgumentError("the configuration is invalid");
     }
+    shadows_ = std::make_unique<Shadows>(
+        Shadows::Parts{&platform_, names_.get(), &conditions_, &clock_,
+                       static_cast<double>(settings_.shadow_cpu_percent) / 100,
+                       [this] { pthread_kill(config_thread_, SIGUSR1); }});
     platform_.pool().AddListener(names_);
     platform_.pool().AddListener(gone_);
     platform_.pool().AddListener(pool_log_);
@@ -144,6 +150,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       traffic_.Sample(clock_.mono_ns());
       Watch();
       if (signal == SIGHUP) ReloadNow();
+      shadows_->Work(generations_->current());
       generations_->Collect();
       if (hooks.tick) hooks.tick();
       if (clock_.mono_ns() >= next_flush) {
@@ -213,6 +220,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     status.pool_source = endpoints_path_;
     gauges_.Describe(status);
     status.warnings = conditions_.raised();
+    status.shadow = shadow::StatusLine(shadows_->Report());
     status.requests_per_s = traffic_.requests_per_s();
     const TrafficMeter::Recent recent = traffic_.recent();
     status.running = grpc_ ? static_cast<int64_t>(grpc_->open_streams()) : recent.running;
@@ -351,6 +359,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     services.serving = &serving_;
     services.metrics = &platform_.metrics();
     services.decisions = &rings_;
+    services.shadow = shadows_->slot();
     services.identifier_key = uint64_t{std::random_device()()} << 32 | std::random_device()();
     services.options.max_body_bytes = static_cast<uint64_t>(settings_.max_body);
     services.options.subset_filter = command_line_.flags.subset_filter;
@@ -419,8 +428,9 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   absl::Status StartAdmin() {
     if (settings_.admin_socket.empty()) return absl::OkStatus();
     auto server = admin::StartAdminServer(
-        {settings_.admin_socket, settings_.admin_socket_group},
-        {this, names_.get(), &rings_, &platform_.pool(), &clock_, &platform_.metrics()});
+        {settings_.admin_socket, settings_.admin_socket_group, settings_.admin_read_only},
+        {this, names_.get(), &rings_, &platform_.pool(), &clock_, &platform_.metrics(),
+         shadows_.get()});
     if (!server.ok()) {
       // A missing /run/epp must not keep requests from being served.
       EPP_LOG_EXEMPT(kWarn, "admin", "admin socket is off",
@@ -518,6 +528,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   StreamCounters stream_counters_;
   request::ServingSlot serving_;
   std::unique_ptr<Generations> generations_;
+  std::unique_ptr<Shadows> shadows_;
   struct PendingReload {
     std::string cause;
     std::function<void(admin::ReloadAnswer)> done;

@@ -128,18 +128,20 @@ std::string Platform::DigestOf(const config::SourceText& text) { return config::
 std::unique_ptr<runtime::Generation> Platform::Build(uint64_t number,
                                                      std::shared_ptr<const config::SourceText> text,
                                                      config::Diagnostics& out,
-                                                     const runtime::Generation* former) {
+                                                     const runtime::Generation* former,
+                                                     const Aside* aside) {
   const std::shared_ptr<const loader::Catalog> catalog = this->catalog();
   config::ResolvedConfig config = config::Resolve(
       std::move(text), *catalog, {.allow_experimental = settings_.allow_experimental}, out);
   if (!out.ok()) return nullptr;
   return runtime::Generation::Build(number, std::move(config),
                                     {.catalog = catalog,
-                                     .host = &host_,
+                                     .host = aside ? aside->host : &host_,
                                      .pool = &pool_,
-                                     .metrics = &metrics_,
+                                     .metrics = aside ? aside->metrics : &metrics_,
                                      .workers = workers_,
-                                     .own_plugins_dir = OwnPluginsDir()},
+                                     .own_plugins_dir = OwnPluginsDir(),
+                                     .live = aside ? aside->live : nullptr},
                                     former, out);
 }
 

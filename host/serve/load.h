@@ -38,12 +38,20 @@ class Platform {
   Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics,
            std::span<const epp_plugin_type* const> builtins = {});
 
+  // What a generation that only looks on at `live` has apart from it; see runtime::Environment.
+  struct Aside {
+    const runtime::Generation* live = nullptr;
+    loader::HostServices* host = nullptr;
+    telemetry::EppMetrics* metrics = nullptr;
+  };
+
   // Resolves and builds; null when `out` has errors. Nothing serves yet. Instances of `former` that
   // the config asks for unchanged are taken over.
   std::unique_ptr<runtime::Generation> Build(uint64_t number,
                                              std::shared_ptr<const config::SourceText> text,
                                              config::Diagnostics& out,
-                                             const runtime::Generation* former = nullptr);
+                                             const runtime::Generation* former = nullptr,
+                                             const Aside* aside = nullptr);
 
   // Looks into the plugin directories again. True when the set of libraries changed.
   bool Rescan();

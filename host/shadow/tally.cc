@@ -99,16 +99,9 @@ void Tally::Shed(uint32_t worker) { Bump(cells_[worker]->shed); }
 
 void Tally::Spent(uint32_t worker, uint64_t cpu_ns) { Bump(cells_[worker]->cpu_ns, cpu_ns); }
 
-Summary Tally::Sum() const {
+Summary Tally::Totals() const {
   Summary sum;
   std::array<uint64_t, kBuckets> margins{};
-  std::map<uint64_t, Picks> picks;
-  const auto add = [&picks](uint64_t endpoint, const Cell::Slot& slot) {
-    Picks& p = picks[endpoint];
-    p.endpoint = endpoint;
-    p.live += Read(slot.live);
-    p.candidate += Read(slot.candidate);
-  };
   for (const auto& cell : cells_) {
     sum.agree += Read(cell->agree);
     sum.differ += Read(cell->differ);
@@ -123,10 +116,6 @@ Summary Tally::Sum() const {
     sum.candidate_prompt_tokens += Read(cell->candidate_prompt);
     sum.candidate_cached_tokens += Read(cell->candidate_cached);
     for (size_t b = 0; b < kBuckets; ++b) margins[b] += Read(cell->margins[b]);
-    for (const Cell::Slot& slot : cell->slots) {
-      if (const uint64_t endpoint = Read(slot.endpoint); endpoint != 0) add(endpoint, slot);
-    }
-    if (Read(cell->beyond.live) + Read(cell->beyond.candidate) > 0) add(0, cell->beyond);
   }
   for (const uint64_t n : margins) sum.margins += n;
   uint64_t below = 0;
@@ -135,6 +124,24 @@ Summary Tally::Sum() const {
     if (2 * below < sum.margins) continue;
     sum.median_margin = ValueOf(b);
     break;
+  }
+  return sum;
+}
+
+Summary Tally::Sum() const {
+  Summary sum = Totals();
+  std::map<uint64_t, Picks> picks;
+  const auto add = [&picks](uint64_t endpoint, const Cell::Slot& slot) {
+    Picks& p = picks[endpoint];
+    p.endpoint = endpoint;
+    p.live += Read(slot.live);
+    p.candidate += Read(slot.candidate);
+  };
+  for (const auto& cell : cells_) {
+    for (const Cell::Slot& slot : cell->slots) {
+      if (const uint64_t endpoint = Read(slot.endpoint); endpoint != 0) add(endpoint, slot);
+    }
+    if (Read(cell->beyond.live) + Read(cell->beyond.candidate) > 0) add(0, cell->beyond);
   }
   for (auto& [endpoint, p] : picks) sum.picks.push_back(p);
   return sum;

@@ -67,6 +67,8 @@ class Tally {
   void Shed(uint32_t worker);
   void Spent(uint32_t worker, uint64_t cpu_ns);
 
+  // Without picks.
+  Summary Totals() const;
   Summary Sum() const;
 
  private:
