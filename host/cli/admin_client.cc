@@ -146,8 +146,11 @@ absl::StatusOr<http::ClientResponse> ClientCommand::Get(Io& io, const std::strin
 }
 
 absl::StatusOr<http::ClientResponse> ClientCommand::Post(Io& io, const std::string& path, bool text,
-                                                         int* exit_code) {
-  return Ask(io, MakeRequest("POST", path, text), {200, 409}, exit_code);
+                                                         int* exit_code, std::string body) {
+  http::ClientRequest request = MakeRequest("POST", path, text);
+  if (!body.empty()) request.headers.emplace_back("Content-Type", "application/json");
+  request.body = std::move(body);
+  return Ask(io, request, {200, 409}, exit_code);
 }
 
 absl::StatusOr<http::ClientResponse> ClientCommand::Ask(Io& io, const http::ClientRequest& request,

@@ -48,7 +48,7 @@ class ClientCommand : public Command {
                                            int* exit_code);
   // As Get, but asks for something to be done; 409, a refusal with its reasons, is an answer too.
   absl::StatusOr<http::ClientResponse> Post(Io& io, const std::string& path, bool text,
-                                            int* exit_code);
+                                            int* exit_code, std::string body = {});
   // "detail" of a problem document, or the whole body.
   static std::string Detail(const http::ClientResponse& response);
   // Where the last request went.

@@ -68,6 +68,7 @@ std::unique_ptr<Command> MakePlugins();
 std::unique_ptr<Command> MakeStatus();
 std::unique_ptr<Command> MakePool();
 std::unique_ptr<Command> MakeReload();
+std::unique_ptr<Command> MakeShadow();
 std::unique_ptr<Command> MakeExplain();
 std::unique_ptr<Command> MakeHelp();
 std::unique_ptr<Command> MakeCompletion();

@@ -17,6 +17,7 @@ constexpr std::array kCommands = {
     CommandEntry{"pool", "its endpoints as a table", MakePool},
     CommandEntry{"explain", "why a request went where it went", MakeExplain},
     CommandEntry{"reload", "read the config and the plugin directories again, now", MakeReload},
+    CommandEntry{"shadow", "compare a candidate config on live requests", MakeShadow},
     CommandEntry{"completion", "completion for bash, zsh or fish", MakeCompletion},
     CommandEntry{"version", "what this executable is made of", MakeVersion},
     CommandEntry{"help", "a topic, or what a diagnostic code means", MakeHelp},
