@@ -100,6 +100,10 @@ constexpr std::array kTable = {
                 "age at which an endpoint's metrics count as stale", &Settings::stale_after,
                 1'000'000, 3600 * kSecond},
 
+    SettingSpec{"envoy.endpoints_file", Type::kText, "\"\"",
+                "keep the pool's members here for an EDS cluster of Envoy; \"\": off",
+                &Settings::envoy_endpoints_file},
+
     SettingSpec{"decisions.records", Type::kInt, "1024", "decisions kept for epp explain; 0: none",
                 &Settings::records, 0, 65536},
     SettingSpec{

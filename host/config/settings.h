@@ -51,6 +51,8 @@ struct Settings {
   int64_t scrape_timeout = 0;
   int64_t scrape_max_body = 0;
   int64_t stale_after = 0;
+  // [envoy]
+  std::string envoy_endpoints_file;
   // [decisions]
   int64_t records = 0;
   bool observe = false;

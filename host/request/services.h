@@ -7,6 +7,7 @@
 
 #include "host/base/arena.h"
 #include "host/base/clock.h"
+#include "host/base/siphash.h"
 #include "host/pool/pool.h"
 #include "host/request/serving.h"
 #include "host/request/shadow.h"
@@ -35,7 +36,8 @@ struct Services {
   telemetry::DecisionRings* decisions = nullptr;
   const ShadowSlot* shadow = nullptr;  // null: there never is one
   RequestOptions options;
-  uint64_t identifier_key = 0;  // keys the hash under which fairness ids are recorded
+  SipKey identifier_key;     // of the hash under which fairness ids are recorded
+  uint64_t random_seed = 0;  // of the workers' generators
 };
 
 // A small fast generator, one per worker.

@@ -68,6 +68,8 @@ class Generation {
   const std::vector<DataSource>& sources() const { return sources_; }
   // Instances by order of creation, injected ones included.
   const std::vector<std::shared_ptr<loader::Instance>>& instances() const { return instances_; }
+  // The same with all that belongs to them.
+  const std::vector<std::shared_ptr<HeldInstance>>& held() const { return held_; }
   // How many of them came from the former generation.
   size_t kept_instances() const { return kept_instances_; }
   std::shared_ptr<loader::Instance> discovery() const { return discovery_; }

@@ -24,6 +24,7 @@
 #include "host/scrape/scrape_loop.h"
 #include "host/serve/conditions.h"
 #include "host/serve/documents.h"
+#include "host/serve/envoy_endpoints.h"
 #include "host/serve/generations.h"
 #include "host/serve/load.h"
 #include "host/serve/metrics_port.h"
@@ -45,6 +46,7 @@ constexpr uint64_t kProblemRepeatNs = 600 * kSecond;
 
 constexpr ConditionSpec kPoolEmpty{"pool-empty", 0};
 constexpr ConditionSpec kEndpointsRefused{"endpoints-file-refused", 0};
+constexpr ConditionSpec kEnvoyFile{"envoy-endpoints-file", 0};
 constexpr ConditionSpec kMetricsStale{"metrics-stale", 2 * kSecond};
 constexpr ConditionSpec kFlapping{"endpoint-flapping", 0};
 constexpr ConditionSpec kClockStep{"clock-step", 0};
@@ -109,6 +111,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     config_watch_.reset();
     scraper_.reset();
     generations_.reset();
+    platform_.pool().RemoveListener(envoy_endpoints_.get());
     platform_.pool().RemoveListener(gone_.get());
     platform_.pool().RemoveListener(pool_log_.get());
     platform_.pool().RemoveListener(names_.get());
@@ -131,6 +134,11 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     platform_.pool().AddListener(pool_log_);
 
     if (absl::Status status = StartDiscovery(diagnostics); !status.ok()) return status;
+    if (!settings_.envoy_endpoints_file.empty()) {
+      envoy_endpoints_ = std::make_shared<EnvoyEndpoints>(settings_.envoy_endpoints_file);
+      platform_.pool().AddListener(envoy_endpoints_);
+      envoy_endpoints_->Start();
+    }
     StartScraping();
     if (absl::Status status = generations_->Publish(scraper_.get()); !status.ok()) return status;
     if (absl::Status status = StartListeners(); !status.ok()) return status;
@@ -360,7 +368,8 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     services.metrics = &platform_.metrics();
     services.decisions = &rings_;
     services.shadow = shadows_->slot();
-    services.identifier_key = uint64_t{std::random_device()()} << 32 | std::random_device()();
+    services.identifier_key = SipKey::Random();
+    services.random_seed = SipKey::Random().k0;
     services.options.max_body_bytes = static_cast<uint64_t>(settings_.max_body);
     services.options.subset_filter = command_line_.flags.subset_filter;
     services.options.emit_endpoint_scores = command_line_.flags.emit_endpoint_scores;
@@ -463,6 +472,10 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     conditions_.Set(kPoolEmpty, total == 0, "the pool has no endpoints");
     conditions_.Set(kMetricsStale, stale > 0,
                     StrCat(stale, " of ", total, " endpoints have no fresh metrics"));
+    if (envoy_endpoints_) {
+      const std::string problem = envoy_endpoints_->problem();
+      conditions_.Set(kEnvoyFile, !problem.empty(), problem);
+    }
     const uint32_t changes = pool_log_->most_changes_a_minute(now);
     conditions_.Set(kFlapping, changes > kFlappingChanges,
                     StrCat("an endpoint changed its state ", changes, " times in a minute"));
@@ -524,6 +537,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   bool clock_seen_ = false;
   std::shared_ptr<admin::Names> names_ = std::make_shared<admin::Names>();
   std::shared_ptr<GoneEndpoints> gone_ = std::make_shared<GoneEndpoints>(&platform_.metrics());
+  std::shared_ptr<EnvoyEndpoints> envoy_endpoints_;
   ScrapeCounters scrape_counters_;
   StreamCounters stream_counters_;
   request::ServingSlot serving_;

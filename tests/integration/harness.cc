@@ -123,7 +123,7 @@ Harness::Harness(HarnessOptions options)
                             options.shadow_cpu_share, [] {}});
   services_.shadow = shadows_->slot();
   services_.options = options.request;
-  services_.identifier_key = 0x5eed;
+  services_.random_seed = 0x5eed;
   factory_ = std::make_unique<request::HttpExchangeFactory>(services_, options.workers);
 }
 
