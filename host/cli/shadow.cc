@@ -65,7 +65,7 @@ class Shadow final : public ClientCommand {
                   StrCat("--for is \"", for_, "\", want a duration such as 30m or 1h"));
     }
     const auto text = ReadText(file_);
-    if (!text.ok()) return Fail(io, kUsage, "EPP-CLI-FILE", View(text.status()));
+    if (!text.ok()) return Fail(io, kUsage, "EPP-CLI-USAGE", View(text.status()));
     std::string body;
     JsonWriter w(&body);
     w.BeginObject();

@@ -287,7 +287,7 @@ admin::ShadowAnswer Shadows::Answer(const Asked& asked, const runtime::Generatio
   };
   if (!asked.start) {
     if (!End("stopped")) {
-      refuse("EPP-SHD-NONE", "no shadow runs\n");
+      refuse("EPP-ADM-NO-SHADOW", "no shadow runs\n");
       return answer;
     }
     answer.json = ShadowJson();
@@ -298,7 +298,7 @@ admin::ShadowAnswer Shadows::Answer(const Asked& asked, const runtime::Generatio
   {
     std::lock_guard lock(mutex_);
     if (running() && !session_->order.from_config) {
-      refuse("EPP-SHD-RUNS", StrCat("a shadow runs already: ", session_->order.file, " digest ",
+      refuse("EPP-ADM-SHADOW-RUNS", StrCat("a shadow runs already: ", session_->order.file, " digest ",
                                     session_->digest, "; epp shadow stop ends it\n"));
       return answer;
     }
@@ -308,7 +308,7 @@ admin::ShadowAnswer Shadows::Answer(const Asked& asked, const runtime::Generatio
                     static_cast<uint64_t>(ask.minutes * kNsPerMinute), false};
   const uint64_t planned_s = order.planned_ns / 1'000'000'000;
   if (!Begin(std::move(order), live, diagnostics)) {
-    refuse("EPP-SHD-REFUSED", StrCat(diagnostics.Render(), "refused; nothing changed\n"));
+    refuse("EPP-ADM-SHADOW-REFUSED", StrCat(diagnostics.Render(), "refused; nothing changed\n"));
     return answer;
   }
   answer.json = ShadowJson();
