@@ -28,6 +28,16 @@ constexpr std::string_view kTlsVersions[] = {"", "VersionTLS10", "VersionTLS11",
 constexpr std::array kTable = {
     SettingSpec{"config.file", Type::kText, "\"\"", "scheduling config; --config-file wins",
                 &Settings::config_file},
+    SettingSpec{"config.watch", Type::kBool, "true",
+                "follow the config file and the plugin directories; false: only epp reload and "
+                "SIGHUP apply changes",
+                &Settings::config_watch},
+    SettingSpec{"config.settle", Type::kDuration, "\"250ms\"",
+                "quiet time after the last change of a file", &Settings::config_settle, 0,
+                60 * kSecond},
+    SettingSpec{"config.jitter", Type::kDuration, "\"0s\"",
+                "random delay before a change is applied, for several replicas",
+                &Settings::config_jitter, 0, 3600 * kSecond},
 
     SettingSpec{"plugins.dirs", Type::kTexts, "[]",
                 "directories with plugin libraries, searched in this order; empty: those that came "

@@ -20,6 +20,9 @@ namespace epp::config {
 struct Settings {
   // [config]
   std::string config_file;
+  bool config_watch = false;
+  int64_t config_settle = 0;
+  int64_t config_jitter = 0;
   // [plugins]
   std::vector<std::string> plugin_dirs;
   std::string runtime_dir;

@@ -65,6 +65,8 @@ class Generation {
 
   const request::Serving& serving() const { return serving_; }
   const config::ResolvedConfig& config() const { return config_; }
+  // What the plugin directories held when it was built.
+  const loader::Catalog& catalog() const { return *catalog_; }
   const std::vector<DataSource>& sources() const { return sources_; }
   // Instances by order of creation, injected ones included.
   const std::vector<std::shared_ptr<loader::Instance>>& instances() const { return instances_; }

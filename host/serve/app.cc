@@ -6,14 +6,12 @@
 #include <atomic>
 #include <csignal>
 #include <functional>
-#include <mutex>
 #include <random>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "host/admin/admin_server.h"
-#include "host/base/file_watch.h"
 #include "host/base/quantity.h"
 #include "host/base/str_cat.h"
 #include "host/extproc/grpc_server.h"
@@ -32,8 +30,10 @@
 #include "host/serve/plugin_states.h"
 #include "host/serve/pool_gauges.h"
 #include "host/serve/pool_log.h"
+#include "host/serve/reload_queue.h"
 #include "host/serve/shadows.h"
 #include "host/serve/traffic_meter.h"
+#include "host/serve/triggers.h"
 #include "host/telemetry/log.h"
 
 namespace epp::serve {
@@ -41,7 +41,8 @@ namespace {
 
 constexpr uint64_t kSecond = 1'000'000'000;
 constexpr absl::Duration kFinishWithin = absl::Minutes(2);
-constexpr uint64_t kConfigSettleNs = kSecond / 4;
+constexpr uint64_t kRetryNs = kSecond;        // of a reload that met a half-written file
+constexpr uint64_t kFollowNs = kSecond / 10;  // between two looks at state that is followed
 constexpr uint64_t kProblemRepeatNs = 600 * kSecond;
 
 constexpr ConditionSpec kPoolEmpty{"pool-empty", 0};
@@ -108,7 +109,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     factory_.reset();
     shadows_.reset();
     discovery_.reset();
-    config_watch_.reset();
+    triggers_.reset();
     scraper_.reset();
     generations_.reset();
     platform_.pool().RemoveListener(envoy_endpoints_.get());
@@ -151,13 +152,20 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     sigemptyset(&signals);
     for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&signals, signal);
     uint64_t next_flush = clock_.mono_ns();
-    WatchConfig();
+    uint64_t next_second = clock_.mono_ns();
+    StartTriggers();
     for (;;) {
-      const timespec second{1, 0};
-      const int signal = sigtimedwait(&signals, nullptr, &second);
-      traffic_.Sample(clock_.mono_ns());
-      Watch();
-      if (signal == SIGHUP) ReloadNow();
+      const timespec wait = UntilNext(next_second);
+      siginfo_t info{};
+      const int signal = sigtimedwait(&signals, &info, &wait);
+      if (clock_.mono_ns() >= next_second) {
+        next_second = clock_.mono_ns() + kSecond;
+        traffic_.Sample(clock_.mono_ns());
+        Watch();
+      }
+      // Our own ones only wake this thread up.
+      if (signal == SIGHUP && info.si_code != SI_TKILL) reloads_.Add({"signal", nullptr}, 0);
+      ReloadNow();
       shadows_->Work(generations_->current());
       generations_->Collect();
       if (hooks.tick) hooks.tick();
@@ -252,11 +260,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   std::string GenerationsJson() override { return generations_->HistoryJson(); }
   std::string PluginsJson() override { return PluginsDocument(*generations_->current()); }
   void Reload(std::string cause, std::function<void(admin::ReloadAnswer)> done) override {
-    {
-      std::lock_guard lock(reload_mutex_);
-      reloads_.push_back({std::move(cause), std::move(done)});
-    }
-    pthread_kill(config_thread_, SIGHUP);
+    Ask({std::move(cause), std::move(done)}, 0);
   }
   std::string PluginStateJson(std::string_view name) override {
     const auto generation = generations_->current();
@@ -275,29 +279,50 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     return command_line_.flags.pool_name.empty() ? "epp" : command_line_.flags.pool_name;
   }
 
-  // Follows the config file, where there is one.
-  void WatchConfig() {
-    if (settings_.config_file.empty() || settings_.config_file == "-") return;
-    config_watch_ = std::make_unique<FileWatch>(
-        settings_.config_file, FileWatch::Options{.debounce_ns = kConfigSettleNs}, [this] {
-          Reload("file change", nullptr);
-          return false;
+  void Ask(ReloadQueue::Request request, uint64_t delay_ns) {
+    reloads_.Add(std::move(request), clock_.mono_ns() + delay_ns);
+    pthread_kill(config_thread_, SIGHUP);
+  }
+
+  // Follows the config file and what it includes, where there is one, and the plugin directories.
+  void StartTriggers() {
+    if (!settings_.config_watch) return;
+    std::vector<std::string> dirs = settings_.plugin_dirs;
+    if (dirs.empty()) dirs.push_back(OwnPluginsDir());
+    triggers_ = std::make_unique<Triggers>(
+        generations_->WatchedFiles(), std::move(dirs),
+        Triggers::Options{.settle_ns = static_cast<uint64_t>(settings_.config_settle),
+                          .jitter_ns = static_cast<uint64_t>(settings_.config_jitter)},
+        [this](std::string cause, uint64_t delay_ns) {
+          Ask({std::move(cause), nullptr}, delay_ns);
         });
-    config_watch_->Start();
+  }
+
+  // How long the config thread may sleep.
+  timespec UntilNext(uint64_t next_second) const {
+    const uint64_t now = clock_.mono_ns();
+    uint64_t wake = std::min(next_second, reloads_.due_ns());
+    if (generations_->following()) wake = std::min(wake, now + kFollowNs);
+    const uint64_t wait = wake > now ? wake - now : 0;
+    return {static_cast<time_t>(wait / kSecond), static_cast<long>(wait % kSecond)};
   }
 
   // On the config thread: what was asked for since the last time, as one reload.
   void ReloadNow() {
-    std::vector<PendingReload> pending;
-    {
-      std::lock_guard lock(reload_mutex_);
-      pending.swap(reloads_);
-    }
+    const uint64_t now = clock_.mono_ns();
+    ReloadQueue::Batch batch = reloads_.Take(now);
+    if (batch.requests.empty()) return;
+    const uint64_t retry_ns = (batch.postponed_ns != 0 ? batch.postponed_ns : now) + kRetryNs;
     const ReloadOutcome outcome =
-        generations_->Reload(pending.empty() ? "signal" : pending.front().cause);
+        generations_->Reload(batch.requests.front().cause, /*may_wait=*/now < retry_ns);
+    if (outcome.unsettled) {
+      reloads_.Postpone(std::move(batch), now, retry_ns);
+      return;
+    }
+    if (triggers_) triggers_->Follow(generations_->WatchedFiles());
     const admin::ReloadAnswer answer{outcome.kind == ReloadOutcome::Kind::kRefused,
                                      ReloadJson(outcome), ReloadText(outcome)};
-    for (const PendingReload& reload : pending) {
+    for (const ReloadQueue::Request& reload : batch.requests) {
       if (reload.done) reload.done(answer);
     }
   }
@@ -543,15 +568,10 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   request::ServingSlot serving_;
   std::unique_ptr<Generations> generations_;
   std::unique_ptr<Shadows> shadows_;
-  struct PendingReload {
-    std::string cause;
-    std::function<void(admin::ReloadAnswer)> done;
-  };
-  std::mutex reload_mutex_;
-  std::vector<PendingReload> reloads_;
+  ReloadQueue reloads_;
   // Who makes the app also runs it; servers may ask for a reload before Run.
   const pthread_t config_thread_ = pthread_self();
-  std::unique_ptr<FileWatch> config_watch_;
+  std::unique_ptr<Triggers> triggers_;
   std::unique_ptr<scrape::ScrapeLoop> scraper_;
   std::unique_ptr<pool::Discovery> discovery_;
   std::unique_ptr<request::HttpExchangeFactory> factory_;
