@@ -320,6 +320,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       return;
     }
     if (triggers_) triggers_->Follow(generations_->WatchedFiles());
+    shadows_->FilesChanged();
     const admin::ReloadAnswer answer{outcome.kind == ReloadOutcome::Kind::kRefused,
                                      ReloadJson(outcome), ReloadText(outcome)};
     for (const ReloadQueue::Request& reload : batch.requests) {

@@ -31,6 +31,9 @@ loader::Catalog OpenCatalog(const config::Settings& settings,
 absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfig(
     const cli::ServeCommandLine& command_line);
 
+// The text of one config file, with the files that it includes. Errors: NotFound with the path.
+absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfigFile(const std::string& path);
+
 // What a look into the plugin directories found.
 struct LibraryReport {
   struct Refused {

@@ -5,6 +5,7 @@
 
 #include "host/base/json_writer.h"
 #include "host/base/str_cat.h"
+#include "host/runtime/state_transfer.h"
 #include "host/telemetry/log.h"
 
 namespace epp::serve {
@@ -111,15 +112,15 @@ struct Shadows::Graveyard {
 
 struct Shadows::Session {
   ShadowOrder order;
-  std::shared_ptr<const config::SourceText> text;
   std::string digest;
   uint64_t started_ns = 0;
   uint64_t started_unix_ns = 0;
   uint64_t ended_ns = 0;  // 0: runs
   std::string ended;
   uint64_t rebuilds = 0;
-  uint64_t generation = 0;  // the live one
-  std::vector<std::string> own_producers;
+  uint64_t generation = 0;          // the live one
+  std::set<std::string> inherited;  // instances that began with what the live one had learned
+  std::vector<shadow::OwnProducer> own_producers;
   std::vector<std::string> unfed;
   std::shared_ptr<shadow::Ledger> ledger;
   std::shared_ptr<shadow::Candidate> candidate;  // null when it is over
@@ -144,69 +145,76 @@ void Shadows::Work(const std::shared_ptr<const runtime::Generation>& live) {
     asked.swap(asked_);
   }
   for (const Asked& one : asked) one.done(Answer(one, *live));
+  FollowConfig(*live);
   Follow(*live);
   graveyard_->Clear();
 }
 
 bool Shadows::running() const { return session_ && session_->candidate; }
 
-std::shared_ptr<shadow::Candidate> Shadows::Build(const Session& session,
-                                                  const runtime::Generation& live,
-                                                  config::Diagnostics& out) {
+Shadows::Built Shadows::Build(const Session& session, const runtime::Generation& live,
+                              config::Diagnostics& out) {
   if (!aside_) aside_ = std::make_unique<Aside>(*parts_.platform);
   const Platform::Aside aside{&live, &aside_->host, &aside_->epp_metrics};
   const runtime::Generation* const former =
       session.candidate ? &session.candidate->generation() : nullptr;
   std::unique_ptr<runtime::Generation> built =
-      parts_.platform->Build(0, session.text, out, former, &aside);
-  if (!built) return nullptr;
+      parts_.platform->Build(0, session.order.text, out, former, &aside);
+  if (!built) return {};
   built->AttachToPool();
+  Built result;
+  result.inherited =
+      runtime::StateCarrier(&aside_->epp_metrics).Copy(former ? *former : live, *built).plugins;
   // Columns that nobody read so far must be in the frame before the candidate sees a request.
   parts_.platform->pool().Publish();
-  return {new shadow::Candidate(std::move(built), live.serving(), session.ledger, parts_.clock),
-          [graveyard = graveyard_](shadow::Candidate* dead) {
-            std::lock_guard lock(graveyard->mutex);
-            graveyard->dead.emplace_back(dead);
-          }};
+  result.candidate = std::shared_ptr<shadow::Candidate>(
+      new shadow::Candidate(std::move(built), live.serving(), session.ledger, parts_.clock),
+      [graveyard = graveyard_](shadow::Candidate* dead) {
+        std::lock_guard lock(graveyard->mutex);
+        graveyard->dead.emplace_back(dead);
+      });
+  return result;
 }
 
-void Shadows::Adopt(Session& session, std::shared_ptr<shadow::Candidate> candidate,
-                    const runtime::Generation& live) {
-  session.own_producers = OwnProducers(candidate->generation());
-  session.unfed = Unfed(candidate->generation(), live, parts_.platform->pool());
+void Shadows::Adopt(Session& session, Built built, const runtime::Generation& live) {
+  const runtime::Generation& candidate = built.candidate->generation();
+  session.inherited.insert(built.inherited.begin(), built.inherited.end());
+  session.own_producers.clear();
+  for (std::string& name : OwnProducers(candidate)) {
+    const bool inherited = session.inherited.contains(name);
+    session.own_producers.push_back({std::move(name), inherited});
+  }
+  session.unfed = Unfed(candidate, live, parts_.platform->pool());
   session.generation = live.serving().number;
-  session.candidate = std::move(candidate);
+  session.candidate = std::move(built.candidate);
   slot_.Publish(session.candidate, session.order.sample);
 }
 
 bool Shadows::Begin(ShadowOrder order, const runtime::Generation& live, config::Diagnostics& out) {
   auto session = std::make_unique<Session>();
-  session->text = std::make_shared<const config::SourceText>(
-      config::SourceText{order.file, std::move(order.text)});
-  order.text.clear();
   session->order = std::move(order);
-  session->digest = Platform::DigestOf(*session->text).substr(0, kDigestDigits);
+  const std::shared_ptr<const config::SourceText>& text = session->order.text;
+  session->digest = Platform::DigestOf(*text);
   session->ledger = std::make_shared<shadow::Ledger>(parts_.platform->workers(), parts_.cpu_share);
-  if (session->text->text.find_first_not_of(" \t\r\n") == std::string::npos) {
-    out.Error({session->text, 1, 1}, "EPP-CFG-EMPTY",
-              "the text is empty, want an EndpointPickerConfig");
+  if (text->text.find_first_not_of(" \t\r\n") == std::string::npos) {
+    out.Error({text, 1, 1}, "EPP-CFG-EMPTY", "the text is empty, want an EndpointPickerConfig");
     return false;
   }
-  std::shared_ptr<shadow::Candidate> candidate = Build(*session, live, out);
-  if (!candidate) return false;
+  Built built = Build(*session, live, out);
+  if (!built.candidate) return false;
   End("another was started");
   session->started_ns = parts_.clock->mono_ns();
   session->started_unix_ns = parts_.clock->unix_ns();
   EPP_LOG_EXEMPT(kInfo, "shadow", "shadow started",
-                 {{"file", session->order.file},
-                  {"digest", session->digest},
+                 {{"file", text->name},
+                  {"digest", session->digest.substr(0, kDigestDigits)},
                   {"sample", session->order.sample},
                   {"seconds", session->order.planned_ns / 1'000'000'000}});
   parts_.conditions->Set(kShadowRefused, false);
   std::lock_guard lock(mutex_);
   past_ = Totals();
   session_ = std::move(session);
-  Adopt(*session_, std::move(candidate), live);
+  Adopt(*session_, std::move(built), live);
   return true;
 }
 
@@ -220,8 +228,8 @@ bool Shadows::End(std::string why) {
   session_->ended = std::move(why);
   const shadow::Summary sum = session_->ledger->tally.Totals();
   EPP_LOG_EXEMPT(kInfo, "shadow", "shadow ended",
-                 {{"file", session_->order.file},
-                  {"digest", session_->digest},
+                 {{"file", session_->order.text->name},
+                  {"digest", session_->digest.substr(0, kDigestDigits)},
                   {"why", session_->ended},
                   {"decisions", sum.decisions()},
                   {"agree", sum.agree},
@@ -246,18 +254,53 @@ void Shadows::Follow(const runtime::Generation& live) {
   if (number == live.serving().number) return;
   config::Diagnostics diagnostics;
   // Only this thread changes the session, so it may be read without the lock.
-  std::shared_ptr<shadow::Candidate> candidate = Build(*session_, live, diagnostics);
-  if (!candidate) {
+  Built built = Build(*session_, live, diagnostics);
+  if (!built.candidate) {
     const std::string why = StrCat("it is refused beside generation ", live.serving().number, ": ",
                                    FirstLine(diagnostics.Render()));
-    const std::string file = session_->order.file;
+    const std::string file = session_->order.text->name;
     End(why);
     parts_.conditions->Set(kShadowRefused, true, StrCat("the shadow ", file, " ended: ", why));
     return;
   }
   std::lock_guard lock(mutex_);
   ++session_->rebuilds;
-  Adopt(*session_, std::move(candidate), live);
+  Adopt(*session_, std::move(built), live);
+}
+
+// Keeps the shadow that the config names running, where no operator has begun another.
+void Shadows::FollowConfig(const runtime::Generation& live) {
+  if (looked_beside_ != live.serving().number) look_ = true;
+  looked_beside_ = live.serving().number;
+  // Only this thread changes the session, so it may be read without the lock.
+  const bool runs = running();
+  if (runs && !session_->order.from_config) {
+    look_ = true;
+    return;
+  }
+  if (!std::exchange(look_, false)) return;
+  const std::optional<config::ShadowSpec>& spec = live.config().shadow;
+  if (!spec) {
+    if (runs) End("the config names it no more");
+    return;
+  }
+  config::Diagnostics diagnostics;
+  const auto text = ReadConfigFile(spec->file);
+  if (!text.ok()) {
+    diagnostics.Error({}, "EPP-CFG-READ",
+                      {text.status().message().data(), text.status().message().size()});
+  } else if (runs && session_->order.sample == spec->sample &&
+             session_->digest == Platform::DigestOf(**text)) {
+    parts_.conditions->Set(kShadowRefused, false);  // it was mended by taking a change back
+    return;
+  } else if (Begin({*text, spec->sample, 0, true}, live, diagnostics)) {
+    return;
+  }
+  const std::string why = FirstLine(diagnostics.Render());
+  EPP_LOG_EXEMPT(kError, "shadow", "shadow of the config refused",
+                 {{"errors", diagnostics.Render()}});
+  parts_.conditions->Set(kShadowRefused, true,
+                         StrCat("the shadow that the config names was refused: ", why));
 }
 
 void Shadows::StartShadow(admin::ShadowAsk ask, Done done) {
@@ -298,14 +341,16 @@ admin::ShadowAnswer Shadows::Answer(const Asked& asked, const runtime::Generatio
   {
     std::lock_guard lock(mutex_);
     if (running() && !session_->order.from_config) {
-      refuse("EPP-ADM-SHADOW-RUNS", StrCat("a shadow runs already: ", session_->order.file, " digest ",
-                                    session_->digest, "; epp shadow stop ends it\n"));
+      refuse("EPP-ADM-SHADOW-RUNS",
+             StrCat("a shadow runs already: ", session_->order.text->name, " digest ",
+                    session_->digest.substr(0, kDigestDigits), "; epp shadow stop ends it\n"));
       return answer;
     }
   }
   config::Diagnostics diagnostics;
-  ShadowOrder order{ask.file, ask.text, ask.sample,
-                    static_cast<uint64_t>(ask.minutes * kNsPerMinute), false};
+  ShadowOrder order{
+      std::make_shared<const config::SourceText>(config::SourceText{ask.file, ask.text}),
+      ask.sample, static_cast<uint64_t>(ask.minutes * kNsPerMinute), false};
   const uint64_t planned_s = order.planned_ns / 1'000'000'000;
   if (!Begin(std::move(order), live, diagnostics)) {
     refuse("EPP-ADM-SHADOW-REFUSED", StrCat(diagnostics.Render(), "refused; nothing changed\n"));
@@ -328,8 +373,8 @@ shadow::Report Shadows::Report() const {
     report.state = s.candidate ? shadow::Report::State::kRunning : shadow::Report::State::kEnded;
     report.from_config = s.order.from_config;
     report.ended = s.ended;
-    report.file = s.order.file;
-    report.digest = s.digest;
+    report.file = s.order.text->name;
+    report.digest = s.digest.substr(0, kDigestDigits);
     report.sample = s.order.sample;
     report.started_unix_ns = s.started_unix_ns;
     report.elapsed_ns = (s.ended_ns ? s.ended_ns : parts_.clock->mono_ns()) - s.started_ns;

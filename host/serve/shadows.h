@@ -1,7 +1,9 @@
 // The shadow of this process: begun by an operator or named by the config, followed through changes
 // of the live config, ended by itself.
 //
-// At most one runs at a time. Its own plugin instances log under a name of their own and count into
+// At most one runs at a time, an operator's before the config's; that begins again when the other
+// is over. One of the config's that an operator stops begins again when the config or its file
+// changes. Its own plugin instances log under a name of their own and count into
 // a registry that nobody reads: their metrics would pass for those of the live ones.
 //
 // Threads: Work and what it calls belong to the config thread; the rest is for any.
@@ -31,10 +33,9 @@ namespace epp::serve {
 
 // What to compare with the live config.
 struct ShadowOrder {
-  std::string file;  // as the operator named it
-  std::string text;
-  double sample = 0;        // share of requests
-  uint64_t planned_ns = 0;  // 0: until it is stopped
+  std::shared_ptr<const config::SourceText> text;  // under the name that reports show
+  double sample = 0;                               // share of requests
+  uint64_t planned_ns = 0;                         // 0: until it is stopped
   bool from_config = false;
 };
 
@@ -58,6 +59,9 @@ class Shadows final : public admin::ShadowBackend {
   // candidates that no request uses any more. Call at least once a second.
   void Work(const std::shared_ptr<const runtime::Generation>& live);
 
+  // A file that the config depends on may have changed. Threads: the config thread.
+  void FilesChanged() { look_ = true; }
+
   // Ends the one that runs. False when it is refused, with errors in `out`.
   bool Begin(ShadowOrder order, const runtime::Generation& live, config::Diagnostics& out);
   // False when none runs.
@@ -80,11 +84,14 @@ class Shadows final : public admin::ShadowBackend {
     Done done;
   };
 
-  std::shared_ptr<shadow::Candidate> Build(const Session& session, const runtime::Generation& live,
-                                           config::Diagnostics& out);
-  void Adopt(Session& session, std::shared_ptr<shadow::Candidate> candidate,
-             const runtime::Generation& live);
+  struct Built {
+    std::shared_ptr<shadow::Candidate> candidate;  // null when it is refused
+    std::vector<std::string> inherited;            // instances that others' state was copied to
+  };
+  Built Build(const Session& session, const runtime::Generation& live, config::Diagnostics& out);
+  void Adopt(Session& session, Built built, const runtime::Generation& live);
   void Follow(const runtime::Generation& live);
+  void FollowConfig(const runtime::Generation& live);
   admin::ShadowAnswer Answer(const Asked& asked, const runtime::Generation& live);
   bool running() const;
   // Over all sessions so far.
@@ -94,6 +101,9 @@ class Shadows final : public admin::ShadowBackend {
   const Parts parts_;
   request::ShadowSlot slot_;
   std::unique_ptr<Aside> aside_;  // from the first shadow on
+  // Whether what the config names has to be looked at, and beside which generation it was.
+  bool look_ = true;
+  uint64_t looked_beside_ = 0;
   const std::shared_ptr<Graveyard> graveyard_;
 
   mutable std::mutex mutex_;  // the rest

@@ -203,7 +203,12 @@ std::string ReportJson(const Report& r) {
     w.EndObject();
   }
   w.EndArray();
-  Texts("own_producers", r.own_producers, w);
+  w.Key("own_producers").BeginArray();
+  for (const OwnProducer& own : r.own_producers) {
+    w.BeginObject();
+    w.Field("name", own.name).Field("inherited", own.inherited).EndObject();
+  }
+  w.EndArray();
   Texts("unfed", r.unfed, w);
   w.Field("collapses_onto", d.collapses ? r.names[d.busiest] : std::string());
   w.EndObject();
@@ -254,9 +259,11 @@ std::string ReportText(const Report& r) {
     }
     StrAppend(&out, "top movers  ", Join(movers), "\n");
   }
-  if (!r.own_producers.empty()) {
-    StrAppend(&out, "learning   ", Join(r.own_producers), ": began empty, sees ", Sample(r.sample),
-              " of requests, so it predicts too little at first\n");
+  for (const OwnProducer& own : r.own_producers) {
+    StrAppend(&out, "learning   ", own.name,
+              own.inherited ? ": began as the live one was, sees "
+                            : ": began empty, so it predicts too little at first; sees ",
+              Sample(r.sample), " of requests\n");
   }
   if (!r.unfed.empty()) {
     StrAppend(&out, "no data    ", Join(r.unfed), ": not scraped before the candidate serves\n");

@@ -9,6 +9,12 @@
 
 namespace epp::shadow {
 
+// A producer of the candidate alone.
+struct OwnProducer {
+  std::string name;
+  bool inherited = false;  // began with what the live one of its name had learned
+};
+
 struct Report {
   enum class State { kNone, kRunning, kEnded };
   State state = State::kNone;
@@ -23,7 +29,7 @@ struct Report {
   uint64_t generation = 0;                 // that it is compared with
   uint64_t rebuilds = 0;                   // after changes of the live config
   uint32_t workers = 1;                    // threads that the CPU share is of
-  std::vector<std::string> own_producers;  // learn from sampled requests alone
+  std::vector<OwnProducer> own_producers;  // learn from sampled requests alone
   std::vector<std::string> unfed;          // attributes that nothing scrapes for the candidate
   Summary summary;
   // Endpoints in the pool, and the names of those in summary.picks, in its order.

@@ -96,11 +96,14 @@ TEST(ReportTest, NoneBeforeTheFirstAndTheReasonAfterTheLast) {
 
 TEST(ReportTest, SaysWhatACandidateCannotKnow) {
   Report r = Example();
-  r.own_producers = {"approx"};
+  r.own_producers = {{"approx", true}, {"load", false}};
   r.unfed = {"spec-decode-rate"};
   r.rebuilds = 2;
   const std::string text = ReportText(r);
-  EXPECT_THAT(text, HasSubstr("learning   approx: began empty, sees 10 % of requests"));
+  EXPECT_THAT(text,
+              HasSubstr("learning   approx: began as the live one was, sees 10 % of requests\n"));
+  EXPECT_THAT(text, HasSubstr("learning   load: began empty, so it predicts too little at first; "
+                              "sees 10 % of requests\n"));
   EXPECT_THAT(text, HasSubstr("no data    spec-decode-rate"));
   EXPECT_THAT(text, HasSubstr("generation 3; rebuilt 2 times"));
 }

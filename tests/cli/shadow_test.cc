@@ -153,6 +153,52 @@ TEST_F(ShadowTest, FollowsAReload) {
   EXPECT_EQ(serve_->Wait(), 0) << serve_->output();
 }
 
+// The config names a shadow: it runs as long as that, follows its file, and yields to an operator.
+TEST_F(ShadowTest, TheConfigMayNameOne) {
+  const std::string named = "epp: {shadow: {file: candidate.yaml, sample: 100%}}\n";
+  Replace(config_, named + ConfigWithQueueWeight("1"));
+  ASSERT_NO_FATAL_FAILURE(Serve({"--config-file", config_}));
+  nlohmann::json report =
+      DriveUntil([](const auto& r) { return r["state"] == "running" && r["decisions"] >= 1; });
+  EXPECT_EQ(report["source"], "config");
+  EXPECT_EQ(report["file"], candidate_);
+  EXPECT_FALSE(report.contains("planned_s"));
+  const std::string digest = report["digest"];
+
+  Replace(candidate_, ConfigWithQueueWeight("6"));
+  report = DriveUntil([&](const auto& r) { return r["digest"] != digest; });
+  EXPECT_EQ(report["state"], "running");
+  const std::string changed = report["digest"];
+
+  Replace(candidate_, ConfigWithQueueWeight("heavy"));
+  const auto check = [this](int exit_code) {
+    const auto until = std::chrono::steady_clock::now() + kDeadline;
+    Result result;
+    do {
+      result = Ask({"status", "--check"});
+    } while (result.exit_code != exit_code && std::chrono::steady_clock::now() < until);
+    EXPECT_EQ(result.exit_code, exit_code) << result.out;
+    return result.out;
+  };
+  EXPECT_THAT(check(1), HasSubstr("shadow-refused"));
+  EXPECT_EQ(Report()["digest"], changed);  // the former one goes on
+  Replace(candidate_, ConfigWithQueueWeight("6"));
+  ASSERT_NO_FATAL_FAILURE(WaitUntilFresh());
+  check(0);
+
+  const std::string other = dir_ + "/other.yaml";
+  Replace(other, ConfigWithQueueWeight("9"));
+  ASSERT_EQ(Ask({"shadow", "start", other}).exit_code, 0);
+  EXPECT_EQ(Report()["source"], "operator");
+  ASSERT_EQ(Ask({"shadow", "stop"}).exit_code, 0);
+  report = DriveUntil([](const auto& r) { return r["source"] == "config"; });
+  EXPECT_EQ(report["state"], "running");
+
+  Replace(config_, ConfigWithQueueWeight("1"));
+  report = DriveUntil([](const auto& r) { return r["state"] == "ended"; });
+  EXPECT_EQ(report["ended"], "the config names it no more");
+}
+
 TEST_F(ShadowTest, ReadOnlyModeOnlyShows) {
   ASSERT_NO_FATAL_FAILURE(Serve({"--config-file", config_, "--set", "admin.read_only=true"}));
   const Result start = Ask({"shadow", "start", candidate_});

@@ -137,8 +137,9 @@ Harness::~Harness() {
 
 void Harness::BeginShadow(std::string config, double sample, uint64_t planned_ns) {
   config::Diagnostics diagnostics;
-  EXPECT_TRUE(shadows_->Begin({"candidate", std::move(config), sample, planned_ns, false},
-                              *generation_, diagnostics))
+  const auto text =
+      std::make_shared<config::SourceText>(config::SourceText{"candidate", std::move(config)});
+  EXPECT_TRUE(shadows_->Begin({text, sample, planned_ns, false}, *generation_, diagnostics))
       << diagnostics.Render();
 }
 
@@ -157,7 +158,7 @@ void Harness::Reload(std::string config) {
 
 void Harness::LosePlugins() {
   settings_.plugin_dirs = {"/nonexistent"};
-  platform_->Rescan();
+  platform_->Rescan(*generation_);
 }
 
 void Harness::SetPods(const std::vector<Pod>& pods) {

@@ -94,7 +94,7 @@ class Harness {
   void WorkOnShadow() { shadows_->Work(generation_); }
   // Serves this from now on, as a reload does.
   void Reload(std::string config);
-  // Forgets all plugin libraries, for builds to come.
+  // Forgets the plugin libraries that are not in use, for builds to come.
   void LosePlugins();
   const admin::Names& names() const { return *names_; }
 

@@ -95,6 +95,12 @@ std::vector<std::string> Drive(Harness& harness, int requests = 60,
   return destinations;
 }
 
+std::vector<std::string> Names(const std::vector<shadow::OwnProducer>& producers) {
+  std::vector<std::string> names;
+  for (const shadow::OwnProducer& producer : producers) names.push_back(producer.name);
+  return names;
+}
+
 TEST(Shadow, RoutingIsTheSameWithAndWithoutOne) {
   for (const std::string picker : {"max-score-picker", "weighted-random-picker"}) {
     const std::string live = Busy("1", "31250", picker);
@@ -212,7 +218,7 @@ TEST(Shadow, ItsOwnLoadComesWithItsPicksAndGoesWithTheEnd) {
     }
   }
   const Report report = harness.shadows().Report();
-  EXPECT_THAT(report.own_producers, ElementsAre("test-learner"));
+  EXPECT_THAT(Names(report.own_producers), ElementsAre("test-learner"));
   EXPECT_EQ(report.summary.agree, 15u);
   for (const shadow::Picks& picks : report.summary.picks) {
     EXPECT_EQ(picks.live, 5u);
@@ -226,7 +232,8 @@ TEST(Shadow, AnIndexOfItsOwnLearnsFromItsOwnPicks) {
   harness.BeginShadow(Busy("9", "20000"));
   Drive(harness);
   const Report report = harness.shadows().Report();
-  EXPECT_THAT(report.own_producers, ElementsAre("approx-prefix-cache-producer"));
+  EXPECT_THAT(Names(report.own_producers), ElementsAre("approx-prefix-cache-producer"));
+  EXPECT_FALSE(report.own_producers[0].inherited);  // there was nothing yet
   EXPECT_GT(report.summary.candidate_cached_tokens, 0u);
   EXPECT_GT(harness.Metric("epp_shadow_cached_tokens_total", "side=\"candidate\""), 0);
   // Its metrics do not pass for those of the live instance of the same name.
@@ -234,6 +241,19 @@ TEST(Shadow, AnIndexOfItsOwnLearnsFromItsOwnPicks) {
   const double live_blocks = std::strtod(learned.c_str() + learned.find(':') + 1, nullptr);
   EXPECT_GT(live_blocks, 0);
   EXPECT_DOUBLE_EQ(harness.Metric("epp_prefix_index_blocks"), live_blocks);
+}
+
+TEST(Shadow, AnIndexOfItsOwnBeginsWithWhatTheLiveOneHasLearned) {
+  Harness harness({.config = Busy("9")});
+  harness.SetPods(Pods());
+  Drive(harness);
+  harness.BeginShadow(Busy("9", "20000"));
+  Drive(harness, 5);
+  const Report report = harness.shadows().Report();
+  ASSERT_EQ(report.own_producers.size(), 1u);
+  EXPECT_TRUE(report.own_producers[0].inherited);
+  EXPECT_EQ(report.summary.candidate_cached_tokens, report.summary.live_cached_tokens);
+  EXPECT_GT(report.summary.candidate_cached_tokens, 0u);
 }
 
 TEST(Shadow, AnExpensiveCandidateIsShed) {
@@ -328,8 +348,8 @@ TEST(Shadow, ARefusedCandidateLeavesTheRunningOneAlone) {
   harness.BeginShadow(Busy("2"));
   for (const char* text : {"", " \n", "plugins: [{type: no-such-type}]"}) {
     config::Diagnostics diagnostics;
-    EXPECT_FALSE(harness.shadows().Begin({"bad.yaml", text, 1, 0, false}, harness.generation(),
-                                         diagnostics));
+    const auto source = std::make_shared<config::SourceText>(config::SourceText{"bad.yaml", text});
+    EXPECT_FALSE(harness.shadows().Begin({source, 1, 0, false}, harness.generation(), diagnostics));
     EXPECT_THAT(diagnostics.Render(), HasSubstr("bad.yaml"));
   }
   EXPECT_EQ(harness.shadows().Report().state, Report::State::kRunning);
@@ -368,7 +388,7 @@ TEST(Shadow, FollowsAReloadAndKeepsWhatItLearned) {
 TEST(Shadow, EndsWithAWarningWhenItIsRefusedBesideANewGeneration) {
   Harness harness({.config = Busy("1")});
   harness.SetPods(Pods());
-  harness.BeginShadow(Busy("2"));
+  harness.BeginShadow(Busy("2", "31250", "random-picker"));
   harness.Reload(Busy("3"));
   harness.LosePlugins();
   harness.WorkOnShadow();
