@@ -8,6 +8,7 @@
 #include "host/base/str_cat.h"
 #include "host/cli/admin_client.h"
 #include "host/cli/load.h"
+#include "host/config/includes.h"
 
 namespace epp::cli {
 namespace {
@@ -22,6 +23,18 @@ std::optional<double> ParseShare(std::string_view text) {
   if (percent) value /= 100;
   if (!(value > 0 && value <= 1)) return std::nullopt;
   return value;
+}
+
+// The config at `path` as one text: a running epp reads no file that a client names. What is wrong
+// with included files goes to `out`.
+absl::StatusOr<std::string> ReadWhole(const std::string& path, config::Diagnostics& out) {
+  const auto text = ReadText(path);
+  if (!text.ok()) return text.status();
+  config::IncludedFiles files(path);
+  const auto whole = config::ReadIncludes(**text, files);
+  if (whole->included.empty()) return whole->text;
+  const std::optional<config::Node> composed = config::Compose(whole, out);
+  return composed ? config::ToJson(*composed) : std::string();
 }
 
 class Shadow final : public ClientCommand {
@@ -64,12 +77,14 @@ class Shadow final : public ClientCommand {
       return Fail(io, kUsage, "EPP-CLI-USAGE",
                   StrCat("--for is \"", for_, "\", want a duration such as 30m or 1h"));
     }
-    const auto text = ReadText(file_);
+    config::Diagnostics found;
+    const auto text = ReadWhole(file_, found);
     if (!text.ok()) return Fail(io, kUsage, "EPP-CLI-USAGE", View(text.status()));
+    if (!found.ok()) return Fail(io, kUsage, "EPP-CFG-INCLUDE", found.Render());
     std::string body;
     JsonWriter w(&body);
     w.BeginObject();
-    w.Field("file", file_).Field("text", (*text)->text).Field("sample", *sample);
+    w.Field("file", file_).Field("text", *text).Field("sample", *sample);
     w.Field("minutes", static_cast<double>(*span) / 60e9);
     w.EndObject();
     int exit_code = kDone;

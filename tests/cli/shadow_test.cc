@@ -127,6 +127,18 @@ TEST_F(ShadowTest, RefusalsSayWhyAndChangeNothing) {
   EXPECT_EQ(Report()["state"], "none");
 }
 
+TEST_F(ShadowTest, ACandidateOfSeveralFilesIsSentAsOne) {
+  ASSERT_NO_FATAL_FAILURE(Serve({"--config-file", config_}));
+  Replace(dir_ + "/base.yaml", ConfigWithQueueWeight("5"));
+  Replace(candidate_, "epp: {include: [base.yaml]}\n");
+  const Result start = Ask({"shadow", "start", candidate_});
+  EXPECT_EQ(start.exit_code, 0) << start.err;
+  Replace(candidate_, "epp: {include: [base.yaml, gone.yaml]}\n");
+  const Result refused = Ask({"shadow", "start", candidate_});
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.err, HasSubstr("include \"gone.yaml\""));
+}
+
 TEST_F(ShadowTest, EndsByItself) {
   ASSERT_NO_FATAL_FAILURE(Serve({"--config-file", config_}));
   ASSERT_EQ(Ask({"shadow", "start", candidate_, "--sample", "100%", "--for", "500ms"}).exit_code,
