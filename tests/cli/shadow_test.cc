@@ -6,13 +6,24 @@
 #include "gtest/gtest.h"
 #include "host/http/client.h"
 #include "nlohmann/json.hpp"
-#include "tests/cli/live.h"
+#include "tests/cli/live_fixture.h"
 
 namespace epp::testing {
 namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
+
+std::string ConfigWithQueueWeight(const std::string& weight) {
+  return "plugins: [{type: queue-scorer}, {type: kv-cache-utilization-scorer}]\n"
+         "schedulingProfiles:\n"
+         "- name: default\n"
+         "  plugins:\n"
+         "  - {pluginRef: queue-scorer, weight: " +
+         weight +
+         "}\n"
+         "  - {pluginRef: kv-cache-utilization-scorer, weight: 1}\n";
+}
 
 class ShadowTest : public LiveTest {
  protected:
@@ -97,7 +108,7 @@ TEST_F(ShadowTest, RefusalsSayWhyAndChangeNothing) {
   Replace(candidate_, ConfigWithQueueWeight("heavy"));
   const Result refused = Ask({"shadow", "start", candidate_});
   EXPECT_EQ(refused.exit_code, 4) << refused.out;
-  EXPECT_THAT(refused.err, HasSubstr(candidate_ + ":9"));
+  EXPECT_THAT(refused.err, HasSubstr(candidate_ + ":5"));
   EXPECT_THAT(refused.err, HasSubstr("heavy"));
   Replace(candidate_, "");
   EXPECT_EQ(Ask({"shadow", "start", candidate_}).exit_code, 2);
