@@ -322,8 +322,13 @@ absl::StatusOr<std::unique_ptr<http::Server>> StartAdminServer(const AdminOption
     changes->Ask(request, ParseRollbackBody(request.body), std::move(to));
   });
 
+  if (sources.shadow) {
+    AddShadowRoutes(router, sources.shadow, sources.metrics, options.read_only);
+  }
+
   http::ServerOptions server;
   server.thread_name = "epp-admin";
+  server.max_body_bytes = kMaxShadowBody;
   server.max_connections = 32;
   server.listen.push_back({.unix_path = options.socket, .mode = 0660, .group = options.group});
   return http::Server::Start(server, std::move(router));

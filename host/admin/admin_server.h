@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "host/admin/change.h"
 #include "host/admin/names.h"
+#include "host/admin/shadow_routes.h"
 #include "host/admin/status_view.h"
 #include "host/base/clock.h"
 #include "host/http/server.h"
@@ -52,6 +53,7 @@ struct AdminSources {
   const pool::Pool* pool = nullptr;
   const Clock* clock = nullptr;
   telemetry::EppMetrics* metrics = nullptr;
+  ShadowBackend* shadow = nullptr;  // null: no such routes
 };
 
 // Every document has a "schema". `Accept: text/plain` gives, where a command prints the same, what

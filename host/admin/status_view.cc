@@ -83,6 +83,7 @@ std::string StatusJson(const Status& status) {
   w.EndArray();
   w.EndObject();
 
+  if (!status.shadow.empty()) w.Field("shadow", status.shadow);
   w.Key("warnings").BeginArray();
   for (const Warning& warning : status.warnings) {
     w.BeginObject();
@@ -137,6 +138,7 @@ std::string StatusText(const Status& status) {
       StrAppend(&out, "           ", refused, "\n");
     }
   }
+  if (!status.shadow.empty()) StrAppend(&out, "shadow     ", status.shadow, "\n");
   if (status.warnings.empty()) {
     out += "warnings   none\n";
   } else {

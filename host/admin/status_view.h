@@ -63,6 +63,7 @@ struct Status {
   size_t instances = 0;
   size_t libraries = 0;
   std::vector<std::string> refused_libraries;
+  std::string shadow;  // what runs beside the live config; empty: nothing
   std::vector<Warning> warnings;
 };
 

@@ -79,6 +79,7 @@ std::unique_ptr<Command> MakePool();
 std::unique_ptr<Command> MakeReload();
 std::unique_ptr<Command> MakeRollback();
 std::unique_ptr<Command> MakeDiff();
+std::unique_ptr<Command> MakeShadow();
 std::unique_ptr<Command> MakeExplain();
 std::unique_ptr<Command> MakeHelp();
 std::unique_ptr<Command> MakeCompletion();

@@ -21,6 +21,7 @@ constexpr std::array kCommands = {
     CommandEntry{"explain", "why a request went where it went", MakeExplain},
     CommandEntry{"reload", "read the config and the plugin directories again, now", MakeReload},
     CommandEntry{"rollback", "serve an older configuration again", MakeRollback},
+    CommandEntry{"shadow", "compare a candidate config on live requests", MakeShadow},
     CommandEntry{"completion", "completion for bash, zsh or fish", MakeCompletion},
     CommandEntry{"version", "what this executable is made of", MakeVersion},
     CommandEntry{"help", "a topic, or what a diagnostic code means", MakeHelp},

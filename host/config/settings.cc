@@ -138,6 +138,10 @@ constexpr std::array kTable = {
                 "requests of the busiest endpoint by those of the mean one",
                 &Settings::guard_max_skew, 1, 1'000'000},
 
+    SettingSpec{"shadow.cpu_percent", Type::kInt, "5",
+                "share of the workers that a shadow may take before it is shed",
+                &Settings::shadow_cpu_percent, 1, 100},
+
     SettingSpec{"log.level", Type::kText, "\"info\"", "error, warn, info, debug, trace; -v wins",
                 &Settings::log_level, 0, 0, kLogLevels},
     SettingSpec{"log.format", Type::kText, "\"auto\"", "auto, text, json", &Settings::log_format, 0,

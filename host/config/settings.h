@@ -66,6 +66,8 @@ struct Settings {
   int64_t guard_window = 0;
   double guard_max_errors = 0;
   double guard_max_skew = 0;
+  // [shadow]
+  int64_t shadow_cpu_percent = 0;
   // [log]
   std::string log_level;
   std::string log_format;

@@ -33,6 +33,7 @@
 #include "host/serve/pool_gauges.h"
 #include "host/serve/pool_log.h"
 #include "host/serve/reload_queue.h"
+#include "host/serve/shadows.h"
 #include "host/serve/traffic_meter.h"
 #include "host/serve/triggers.h"
 #include "host/telemetry/log.h"
@@ -135,6 +136,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     health_.reset();
     grpc_.reset();
     factory_.reset();
+    shadows_.reset();
     discovery_.reset();
     triggers_.reset();
     scraper_.reset();
@@ -153,6 +155,10 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     if (!generations_->Build(*text, diagnostics)) {
       return absl::InvalidArgumentError("the configuration is invalid");
     }
+    shadows_ = std::make_unique<Shadows>(
+        Shadows::Parts{&platform_, names_.get(), &conditions_, &clock_,
+                       static_cast<double>(settings_.shadow_cpu_percent) / 100,
+                       [this] { pthread_kill(config_thread_, SIGUSR1); }});
     platform_.pool().AddListener(names_);
     platform_.pool().AddListener(gone_);
     platform_.pool().AddListener(pool_log_);
@@ -195,6 +201,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       }
       if (signal == SIGHUP) reloads_.Add({}, 0);
       ReloadNow();
+      shadows_->Work(generations_->current());
       generations_->Collect();
       if (second && hooks.tick) hooks.tick();
       if (clock_.mono_ns() >= next_flush) {
@@ -277,6 +284,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     status.pool_source = endpoints_path_;
     gauges_.Describe(status);
     status.warnings = conditions_.raised();
+    status.shadow = shadow::StatusLine(shadows_->Report());
     status.requests_per_s = traffic_.requests_per_s();
     const TrafficMeter::Recent recent = traffic_.recent();
     status.running = grpc_ ? static_cast<int64_t>(grpc_->open_streams()) : recent.running;
@@ -434,6 +442,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   ReloadOutcome Apply(const ReloadRequest& request, bool may_wait) {
     ReloadOutcome outcome = generations_->Reload(request, may_wait);
     if (triggers_) triggers_->Follow(generations_->WatchedFiles());
+    if (!outcome.unsettled) shadows_->FilesChanged();
     if (outcome.kind == ReloadOutcome::Kind::kApplied) {
       // What somebody went back to is known.
       if (request.rollback_to) {
@@ -526,6 +535,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     services.serving = &serving_;
     services.metrics = &platform_.metrics();
     services.decisions = &rings_;
+    services.shadow = shadows_->slot();
     services.identifier_key = SipKey::Random();
     services.random_seed = SipKey::Random().k0;
     services.options.max_body_bytes = static_cast<uint64_t>(settings_.max_body);
@@ -596,7 +606,8 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     if (settings_.admin_socket.empty()) return absl::OkStatus();
     auto server = admin::StartAdminServer(
         {settings_.admin_socket, settings_.admin_socket_group, settings_.admin_read_only},
-        {this, names_.get(), &rings_, &platform_.pool(), &clock_, &platform_.metrics()});
+        {this, names_.get(), &rings_, &platform_.pool(), &clock_, &platform_.metrics(),
+         shadows_.get()});
     if (!server.ok()) {
       // A missing /run/epp must not keep requests from being served.
       EPP_LOG_EXEMPT(kWarn, "admin", "admin socket is off",
@@ -702,6 +713,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   StreamCounters stream_counters_;
   request::ServingSlot serving_;
   std::unique_ptr<Generations> generations_;
+  std::unique_ptr<Shadows> shadows_;
   ReloadQueue reloads_;
   // Who makes the app also runs it; servers may ask for a reload before Run.
   const pthread_t config_thread_ = pthread_self();

@@ -380,6 +380,7 @@ std::vector<std::string> Generations::WatchedFiles() const {
        {current_ ? current_->config().source.get() : nullptr, tried_.get()}) {
     if (text) files.merge(config::IncludedPaths(*text));
   }
+  if (current_ && current_->config().shadow) files.insert(current_->config().shadow->file);
   return {files.begin(), files.end()};
 }
 

@@ -60,7 +60,7 @@ class Generations {
   std::shared_ptr<const runtime::Generation> current() const;
   uint64_t since_unix_ns() const;
   // What the serving config was read from, and what the last one that was tried was: the config
-  // file and all that they include, whether it is there or not.
+  // file and all that they include, and the serving config's shadow, whether it is there or not.
   std::vector<std::string> WatchedFiles() const;
   const History& history() const { return history_; }
   // What is in force after a rollback.

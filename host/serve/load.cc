@@ -90,6 +90,18 @@ loader::Catalog OpenCatalog(const config::Settings& settings,
   return catalog;
 }
 
+absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfigFile(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return absl::NotFoundError(StrCat(path, ": cannot be read: ", std::strerror(errno)));
+  std::string content(kMaxConfigBytes + 1, '\0');
+  in.read(content.data(), static_cast<std::streamsize>(content.size()));
+  // A directory opens, but does not read; its "empty text" must not mean the default config.
+  if (in.bad()) return absl::NotFoundError(StrCat(path, ": cannot be read: not a file"));
+  content.resize(static_cast<size_t>(in.gcount()));
+  config::IncludedFiles files(path);
+  return config::ReadIncludes({path, std::move(content)}, files);
+}
+
 absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfig(
     const cli::ServeCommandLine& command_line) {
   config::SourceText text;
@@ -103,18 +115,7 @@ absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfig(
     all << std::cin.rdbuf();
     text = {"<stdin>", all.str()};
   } else {
-    std::ifstream in(path, std::ios::binary);
-    if (!in) {
-      return absl::NotFoundError(StrCat(path, ": cannot be read: ", std::strerror(errno)));
-    }
-    std::string content(kMaxConfigBytes + 1, '\0');
-    in.read(content.data(), static_cast<std::streamsize>(content.size()));
-    // A directory opens, but does not read; its "empty text" must not mean the default config.
-    if (in.bad()) return absl::NotFoundError(StrCat(path, ": cannot be read: not a file"));
-    content.resize(static_cast<size_t>(in.gcount()));
-    text = {path, std::move(content)};
-    config::IncludedFiles files(path);
-    return config::ReadIncludes(std::move(text), files);
+    return ReadConfigFile(path);
   }
   return std::make_shared<const config::SourceText>(std::move(text));
 }
@@ -191,18 +192,20 @@ std::string Platform::DigestOf(const config::SourceText& text) { return config::
 std::unique_ptr<runtime::Generation> Platform::Build(uint64_t number,
                                                      std::shared_ptr<const config::SourceText> text,
                                                      config::Diagnostics& out,
-                                                     const runtime::Generation* former) {
+                                                     const runtime::Generation* former,
+                                                     const Aside* aside) {
   const std::shared_ptr<const loader::Catalog> catalog = this->catalog();
   config::ResolvedConfig config = config::Resolve(
       std::move(text), *catalog, {.allow_experimental = settings_.allow_experimental}, out);
   if (!out.ok()) return nullptr;
   return runtime::Generation::Build(number, std::move(config),
                                     {.catalog = catalog,
-                                     .host = &host_,
+                                     .host = aside ? aside->host : &host_,
                                      .pool = &pool_,
-                                     .metrics = &metrics_,
+                                     .metrics = aside ? aside->metrics : &metrics_,
                                      .workers = workers_,
-                                     .own_plugins_dir = OwnPluginsDir()},
+                                     .own_plugins_dir = OwnPluginsDir(),
+                                     .live = aside ? aside->live : nullptr},
                                     former, out);
 }
 
