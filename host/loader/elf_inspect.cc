@@ -94,6 +94,12 @@ class Reader {
     if (header_.e_phentsize != sizeof(Elf64_Phdr) || header_.e_phnum == PN_XNUM) {
       return Malformed("unusual program headers");
     }
+    // Nothing needs the section headers, but they are the last in the file: a copy that is not
+    // complete lacks them, even when it has all that is mapped.
+    if (header_.e_shoff != 0 &&
+        !bytes_.Range(header_.e_shoff, uint64_t{header_.e_shnum} * header_.e_shentsize)) {
+      return Malformed("cut off before its section headers");
+    }
     return absl::OkStatus();
   }
 

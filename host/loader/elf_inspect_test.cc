@@ -63,6 +63,14 @@ TEST(ElfInspectTest, EveryTruncationIsSafe) {
   }
 }
 
+// Half a file may have all that is mapped, debug information being the longer part.
+TEST(ElfInspectTest, ACopyThatIsNotCompleteIsRefused) {
+  const std::string good = TestLibrary("good-v1");
+  for (const size_t size : {good.size() - 1, good.size() - 100, good.size() / 2}) {
+    EXPECT_FALSE(ReadElf(good.substr(0, size)).ok()) << size << " of " << good.size();
+  }
+}
+
 // Every byte of the headers and tables, set to values that make offsets wild.
 TEST(ElfInspectTest, EveryDamagedByteIsSafe) {
   std::string file = TestLibrary("good-v1");

@@ -300,10 +300,14 @@ TEST_F(ReloadTest, FileHalfWrittenWhenRead) {
 
   const std::string bytes = Bytes(Build(2));
   WriteInPlace(library_, std::string_view(bytes).substr(0, bytes.size() / 2));
+  ASSERT_FALSE(serve_->WaitForLine("in a moment\",\"cause\":\"plugin directory change\"").empty())
+      << serve_->output();
   EXPECT_EQ(Version(), "1");
   WriteInPlace(library_, bytes);
   EXPECT_TRUE(Serves("2"));
   EXPECT_EQ(Generation(), 3);
+  EXPECT_FALSE(Raised("plugin-refused"));
+  EXPECT_THAT(serve_->output(), Not(HasSubstr("plugin-refused")));
 }
 
 TEST_F(ReloadTest, PluginDirectoryDeleted) {
