@@ -14,6 +14,7 @@ constexpr std::array kCommands = {
     CommandEntry{"check", "is this configuration good here; what does it amount to", MakeCheck},
     CommandEntry{"diff", "what a change of the configuration would do", MakeDiff},
     CommandEntry{"plugins", "plugin types and libraries; one type in detail", MakePlugins},
+    CommandEntry{"plugin", "check or document a library of your own", MakePlugin},
     CommandEntry{"status", "one-screen health of the running epp", MakeStatus},
     CommandEntry{"pool", "its endpoints as a table", MakePool},
     CommandEntry{"explain", "why a request went where it went", MakeExplain},
@@ -48,6 +49,7 @@ int Dispatch(const std::vector<std::string>& arguments, Io& io) {
     return kDone;
   }
   if (word.starts_with('-')) return MakeServe()->Main(arguments, io);
+  if (word == "man") return MakeMan()->Main({arguments.begin() + 1, arguments.end()}, io);
   std::vector<std::string_view> names;
   for (const CommandEntry& entry : kCommands) {
     if (entry.name == word) return entry.make()->Main({arguments.begin() + 1, arguments.end()}, io);

@@ -1,5 +1,9 @@
 // epp serve with real plugins and simulated model servers, and the commands that ask it.
+#include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -168,6 +172,65 @@ TEST_F(LiveTest, ReloadAppliesAGoodConfigAndRefusesABadOne) {
   EXPECT_EQ(Ask({"reload", "--wait"}).exit_code, 0);
   const Result healthy = Ask({"status", "--check"});
   EXPECT_EQ(healthy.exit_code, 0) << healthy.out;
+}
+
+// The service manager's end of NOTIFY_SOCKET.
+class Manager {
+ public:
+  explicit Manager(const std::string& path) : fd_(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+    EXPECT_EQ(bind(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+  }
+  ~Manager() { close(fd_); }
+  Manager(const Manager&) = delete;
+  Manager& operator=(const Manager&) = delete;
+
+  // The next message that contains `text`; those before it are dropped. Empty at the deadline.
+  std::string WaitFor(const std::string& text) const {
+    const auto until = std::chrono::steady_clock::now() + kDeadline;
+    while (std::chrono::steady_clock::now() < until) {
+      pollfd ready{fd_, POLLIN, 0};
+      char buffer[1024];
+      if (poll(&ready, 1, 100) <= 0) continue;
+      const ssize_t n = recv(fd_, buffer, sizeof(buffer), 0);
+      const std::string message(buffer, n > 0 ? static_cast<size_t>(n) : 0);
+      if (message.find(text) != std::string::npos) return message;
+    }
+    return "";
+  }
+
+ private:
+  const int fd_;
+};
+
+TEST_F(LiveTest, TheServiceManagerIsToldHowItGoes) {
+  const Manager manager(dir_ + "/notify");
+  const std::string config = dir_ + "/config.yaml";
+  Replace(config, ConfigWithQueueWeight("1"));
+  std::vector<std::string> command = ServeCommand();
+  command.insert(command.begin(),
+                 {"/usr/bin/env", "NOTIFY_SOCKET=" + dir_ + "/notify", "WATCHDOG_USEC=4000000"});
+  command.insert(command.end(), {"--config-file", config});
+  serve_ = std::make_unique<Child>(command);
+
+  EXPECT_THAT(manager.WaitFor("READY=1"), HasSubstr("\nSTATUS=generation 1, ")) << serve_->output();
+  EXPECT_THAT(manager.WaitFor("2 of 2 endpoints fresh"), HasSubstr("STATUS="));
+  EXPECT_EQ(manager.WaitFor("WATCHDOG"), "WATCHDOG=1");
+  EXPECT_EQ(manager.WaitFor("WATCHDOG"), "WATCHDOG=1");
+
+  // A change of the file is told as a status only; a reload that was asked for has a beginning and
+  // an end.
+  Replace(config, ConfigWithQueueWeight("2"));
+  EXPECT_THAT(manager.WaitFor("generation 2"), HasSubstr("STATUS=generation 2"));
+  EXPECT_EQ(Ask({"reload"}).exit_code, 0);
+  EXPECT_THAT(manager.WaitFor("RELOADING=1"), HasSubstr("\nMONOTONIC_USEC="));
+  EXPECT_THAT(manager.WaitFor("READY=1"), HasSubstr("STATUS=generation 2"));
+
+  serve_->Signal(SIGTERM);
+  EXPECT_THAT(manager.WaitFor("STOPPING=1"), HasSubstr("\nEXTEND_TIMEOUT_USEC="));
+  EXPECT_EQ(serve_->Wait(), 0) << serve_->output();
 }
 
 TEST_F(LiveTest, IncludedFilesAreFollowed) {
