@@ -407,6 +407,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   void ReloadNow() {
     const uint64_t now = clock_.mono_ns();
     ReloadQueue::Batch batch = reloads_.Take(now);
+    if (batch.requests.empty()) return;
     const ReloadNotice notice(AskedFor(batch) ? hooks_ : nullptr);
     std::vector<ReloadQueue::Request> special;
     std::erase_if(batch.requests, [&](ReloadQueue::Request& request) {
