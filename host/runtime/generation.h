@@ -28,6 +28,8 @@ struct Environment {
   uint32_t workers = 1;
   // Libraries below this directory came with the host: their metrics keep their own names.
   std::string own_plugins_dir;
+  // A call of a plugin that takes longer is a strike against it; 0: none is.
+  uint64_t call_budget_ns = 0;
 };
 
 // A scraper that reads what a source fetched, and where its attributes go.

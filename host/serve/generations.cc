@@ -40,7 +40,8 @@ std::vector<scrape::Source> SourcesOf(const std::shared_ptr<runtime::Generation>
     source.owner = generation;
     for (const runtime::Extractor& e : from.extractors) {
       source.extractors.push_back({std::string(e.instance->type().name()), e.instance->self(),
-                                   e.table, e.attributes, e.types, generation});
+                                   e.table, e.attributes, e.types, generation,
+                                   &e.instance->guard()});
     }
     sources.push_back(std::move(source));
   }

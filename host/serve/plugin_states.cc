@@ -21,6 +21,7 @@ bool PluginsReady(const runtime::Generation& generation, std::string* reason) {
   for (const auto& instance : generation.instances()) {
     const auto* ready = instance->Get<epp_readiness>(EPP_READINESS_ID);
     epp_error err{sizeof(epp_error), EPP_OK, {}};
+    const loader::InFlight inside(instance->guard(), loader::Entry::kReadiness, 0);
     if (ready && ready->ready(instance->self(), &err) != EPP_OK) {
       *reason =
           StrCat("plugin \"", instance->name(), "\" is not ready: ", std::string_view(err.message));
@@ -39,6 +40,7 @@ std::string StateJson(const loader::Instance& instance) {
   }
   const epp_writer writer{sizeof(epp_writer), 0, &state, &Append};
   epp_error err{sizeof(epp_error), EPP_OK, {}};
+  const loader::InFlight inside(instance.guard(), loader::Entry::kDumpState, 0);
   if (dump->dump(instance.self(), &writer, &err) != EPP_OK) {
     state.clear();
     JsonWriter(&state).Value(
