@@ -209,12 +209,11 @@ void Guard::Release() {
   global.resting.push_back(this);
 }
 
-void Guard::SetStuck(bool stuck) {
-  if (stuck) {
-    flags_.fetch_or(kStuck, std::memory_order_relaxed);
-  } else {
-    flags_.fetch_and(~kStuck, std::memory_order_relaxed);
-  }
+void Guard::SetStuck() { flags_.fetch_or(kStuck, std::memory_order_relaxed); }
+
+void Guard::CallReturned() {
+  flags_.fetch_or(kSlow, std::memory_order_relaxed);
+  flags_.fetch_and(~kStuck, std::memory_order_relaxed);
 }
 
 void Guard::Forgive() {

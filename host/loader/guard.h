@@ -73,7 +73,10 @@ class Guard {
   bool off() const { return flags_.load(std::memory_order_relaxed) & (kSlow | kStuck); }
   // A call has not returned. Calls that a request cannot do without fail at once.
   bool stuck() const { return flags_.load(std::memory_order_relaxed) & kStuck; }
-  void SetStuck(bool stuck);
+  void SetStuck();
+  // The stuck call came back: requests may depend on it again, but what they can do without stays
+  // off.
+  void CallReturned();
   // Off by strikes.
   bool slow() const { return flags_.load(std::memory_order_relaxed) & kSlow; }
   // On again, with a clean record.

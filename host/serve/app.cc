@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <csignal>
+#include <cstdlib>
 #include <functional>
 #include <mutex>
 #include <random>
@@ -20,6 +21,7 @@
 #include "host/extproc/health.h"
 #include "host/extproc/size_string.h"
 #include "host/pool/file_discovery.h"
+#include "host/preflight/crash_handler.h"
 #include "host/request/http_exchange.h"
 #include "host/scrape/scrape_loop.h"
 #include "host/serve/conditions.h"
@@ -28,10 +30,12 @@
 #include "host/serve/load.h"
 #include "host/serve/metrics_port.h"
 #include "host/serve/observers.h"
+#include "host/serve/plugin_health.h"
 #include "host/serve/plugin_states.h"
 #include "host/serve/pool_gauges.h"
 #include "host/serve/pool_log.h"
 #include "host/serve/traffic_meter.h"
+#include "host/serve/trial.h"
 #include "host/telemetry/log.h"
 
 namespace epp::serve {
@@ -78,19 +82,41 @@ absl::StatusOr<std::pair<std::string, uint16_t>> ParseListen(std::string_view ke
       StrCat(key, " is \"", listen, "\", want ADDRESS:PORT such as \"[::]:9002\""));
 }
 
+// A crash names the plugin that was running, and keeps it out of the next start.
+void WatchForCrashes(const config::Settings& settings) {
+  std::string file;
+  if (settings.quarantine && !settings.state_dir.empty()) {
+    if (PrepareStateDir(settings.state_dir)) {
+      file = preflight::QuarantineFile(settings.state_dir);
+    } else {
+      EPP_LOG_EXEMPT(kWarn, "main",
+                     "the state directory cannot be written: a library that crashes is loaded again "
+                     "at the next start",
+                     {{"config.state_dir", settings.state_dir}});
+    }
+  }
+  const bool json = settings.log_format == "json" ||
+                    (settings.log_format == "auto" && isatty(STDERR_FILENO) != 1 &&
+                     std::getenv("JOURNAL_STREAM") == nullptr);
+  preflight::InstallCrashHandler({std::move(file), json});
+}
+
 class ServingApp final : public App, public extproc::HealthState, public admin::Backend {
  public:
-  ServingApp(const cli::ServeCommandLine& command_line)
+  ServingApp(const cli::ServeCommandLine& command_line, PluginFiles plugins)
       : command_line_(command_line),
         settings_(command_line.settings.settings()),
         clock_(Clock::Real()),
         started_ns_(clock_.mono_ns()),
         started_unix_ns_(clock_.unix_ns()),
-        platform_(settings_, WorkerCount(settings_.workers), command_line.flags.stream_metrics),
+        platform_(settings_, WorkerCount(settings_.workers), command_line.flags.stream_metrics,
+                  std::move(plugins)),
         rings_(platform_.workers(), {.records = static_cast<uint32_t>(settings_.records),
                                      .failures = static_cast<uint32_t>(settings_.records / 4)}),
         traffic_(&rings_),
         conditions_(&clock_, &platform_.metrics(), kProblemRepeatNs),
+        health_of_plugins_(&conditions_, &platform_.metrics(),
+                           static_cast<uint64_t>(settings_.stuck_abort)),
         gauges_(&platform_.pool(), &platform_.metrics(), &clock_, PoolName()),
         scrape_counters_(&platform_.metrics()),
         stream_counters_(&platform_.metrics()) {}
@@ -112,12 +138,11 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     platform_.pool().RemoveListener(names_.get());
   }
 
-  absl::Status Init(config::Diagnostics& diagnostics) {
-    const auto text = ReadConfig(command_line_);
-    if (!text.ok()) return text.status();
+  absl::Status Init(std::shared_ptr<const config::SourceText> text,
+                    config::Diagnostics& diagnostics) {
     generations_ = std::make_unique<Generations>(command_line_, &platform_, &serving_, names_.get(),
                                                  &conditions_, &clock_);
-    if (!generations_->Build(*text, diagnostics)) {
+    if (!generations_->Build(std::move(text), diagnostics)) {
       return absl::InvalidArgumentError("the configuration is invalid");
     }
     platform_.pool().AddListener(names_);
@@ -226,6 +251,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     for (const loader::RefusedLibrary& refused : catalog->refused()) {
       status.refused_libraries.push_back(StrCat(refused.path, ": ", View(refused.why)));
     }
+    PluginHealth::Describe(*generation, *catalog, status);
     return status;
   }
 
@@ -450,6 +476,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     gauges_.Describe(status);
     const int total = status.pool.total();
     const int stale = total - status.pool.fresh;
+    health_of_plugins_.Watch(*generations_->current(), *platform_.catalog(), now);
     conditions_.Set(kPoolEmpty, total == 0, "the pool has no endpoints");
     conditions_.Set(kMetricsStale, stale > 0,
                     StrCat(stale, " of ", total, " endpoints have no fresh metrics"));
@@ -508,6 +535,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   telemetry::DecisionRings rings_;
   TrafficMeter traffic_;
   Conditions conditions_;
+  PluginHealth health_of_plugins_;
   PoolGauges gauges_;
   std::shared_ptr<PoolLog> pool_log_ = std::make_shared<PoolLog>();
   int64_t clock_offset_ns_ = 0;  // wall clock against monotonic, at the last look
@@ -540,8 +568,16 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
 
 absl::StatusOr<std::unique_ptr<App>> App::Start(const cli::ServeCommandLine& command_line,
                                                 config::Diagnostics& diagnostics) {
-  auto app = std::make_unique<ServingApp>(command_line);
-  const absl::Status status = app->Init(diagnostics);
+  const config::Settings& settings = command_line.settings.settings();
+  WatchForCrashes(settings);
+  const auto text = ReadConfig(command_line);
+  if (!text.ok()) return text.status();
+  PluginFiles plugins = FindPlugins(settings);
+  if (!Prove(command_line, *text, plugins, nullptr, diagnostics)) {
+    return absl::InvalidArgumentError("a plugin library or the configuration did not pass");
+  }
+  auto app = std::make_unique<ServingApp>(command_line, std::move(plugins));
+  const absl::Status status = app->Init(*text, diagnostics);
   if (!status.ok()) return status;
   return app;
 }

@@ -6,6 +6,7 @@
 #include "host/base/json_writer.h"
 #include "host/base/str_cat.h"
 #include "host/serve/documents.h"
+#include "host/serve/trial.h"
 #include "host/telemetry/log.h"
 
 namespace epp::serve {
@@ -172,8 +173,13 @@ ReloadOutcome Generations::Reload(std::string_view cause) {
   if (!text.ok()) {
     diagnostics.Error({}, "EPP-CFG-READ", std::string(View(text.status())));
   } else {
-    const bool plugins_changed = platform_->Rescan();
-    if (!plugins_changed && platform_->DigestOf(**text) == former->config().digest) {
+    PluginFiles files = FindPlugins(command_line_.settings.settings());
+    const auto serving = platform_->catalog();
+    const bool proven = Prove(command_line_, *text, files, serving.get(), diagnostics);
+    const bool plugins_changed = proven && platform_->Rescan(std::move(files));
+    if (!proven) {
+      outcome.digest = platform_->DigestOf(**text).substr(0, kDigestDigits);
+    } else if (!plugins_changed && platform_->DigestOf(**text) == former->config().digest) {
       outcome.kind = ReloadOutcome::Kind::kUnchanged;
       outcome.digest = former->config().digest.substr(0, kDigestDigits);
     } else if ((*text)->text.find_first_not_of(" \t\r\n") == std::string::npos) {

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <climits>
 #include <fstream>
 #include <set>
@@ -35,6 +36,16 @@ loader::HostServicesOptions HostOptions(uint32_t workers, PluginLog* log, Plugin
   return options;
 }
 
+loader::LoadOptions OptionsFor(const config::Settings& settings) {
+  loader::LoadOptions options;
+  options.runtime_dir = settings.runtime_dir;
+  options.allowed_digests = settings.plugin_digests;
+  options.allow_unlisted = settings.allow_unlisted;
+  options.own_dir = OwnPluginsDir();
+  options.max_retired = static_cast<size_t>(settings.max_retired);
+  return options;
+}
+
 }  // namespace
 
 std::string OwnPluginsDir() {
@@ -51,17 +62,45 @@ std::string OwnPluginsDir() {
   return StrCat(root, "/lib/epp/plugins");
 }
 
-loader::Catalog OpenCatalog(const config::Settings& settings,
-                            std::span<const epp_plugin_type* const> builtins) {
+PluginFiles FindPlugins(const config::Settings& settings) {
   std::vector<std::string> dirs = settings.plugin_dirs;
   if (dirs.empty()) dirs.push_back(OwnPluginsDir());
-  loader::LoadOptions options;
-  options.runtime_dir = settings.runtime_dir;
-  options.allow_unlisted = settings.allow_unlisted;
-  loader::Catalog catalog = loader::Catalog::Scan(dirs, options);
+  PluginFiles files;
+  files.libraries = loader::FindLibraries(dirs, OptionsFor(settings));
+  if (!settings.quarantine) return files;
+  const std::vector<preflight::Crash> crashes =
+      preflight::ReadQuarantine(preflight::QuarantineFile(settings.state_dir));
+  if (crashes.empty()) return files;
+  files.libraries.RefuseIf([&](const loader::LibraryFile& file) {
+    const std::string& digest = file.info().digest;
+    // What runs here already does not get safer by leaving it.
+    if (loader::Library::IsMapped(digest)) return absl::OkStatus();
+    // The last crash says most.
+    const auto crash = std::find_if(crashes.rbegin(), crashes.rend(),
+                                    [&](const auto& c) { return c.digest == digest; });
+    if (crash == crashes.rend()) return absl::OkStatus();
+    files.quarantined.push_back(*crash);
+    return absl::FailedPreconditionError(
+        StrCat(preflight::Describe(*crash), " [EPP-LOAD-QUARANTINED]"));
+  });
+  return files;
+}
+
+loader::Catalog OpenCatalog(const config::Settings& settings,
+                            std::span<const epp_plugin_type* const> builtins) {
+  return OpenCatalog(settings, FindPlugins(settings), builtins);
+}
+
+loader::Catalog OpenCatalog(const config::Settings& settings, PluginFiles files,
+                            std::span<const epp_plugin_type* const> builtins) {
+  loader::Catalog catalog =
+      loader::Catalog::Load(std::move(files.libraries), OptionsFor(settings));
   catalog.AddBuiltin(pool::FileDiscoveryType());
   catalog.AddBuiltin(pool::MulticlusterFileDiscoveryType());
   for (const epp_plugin_type* type : builtins) catalog.AddBuiltin(type);
+  for (const epp_plugin_type* type : preflight::StandIns(files.quarantined)) {
+    if (catalog.Find(type->name) == nullptr) catalog.AddBuiltin(type);
+  }
   return catalog;
 }
 
@@ -94,10 +133,15 @@ absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfig(
 
 Platform::Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics,
                    std::span<const epp_plugin_type* const> builtins)
+    : Platform(settings, workers, stream_metrics, FindPlugins(settings), builtins) {}
+
+Platform::Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics,
+                   PluginFiles files, std::span<const epp_plugin_type* const> builtins)
     : settings_(settings),
       workers_(workers),
       builtins_(builtins.begin(), builtins.end()),
-      catalog_(std::make_shared<const loader::Catalog>(OpenCatalog(settings, builtins_))),
+      catalog_(std::make_shared<const loader::Catalog>(
+          OpenCatalog(settings, std::move(files), builtins_))),
       registry_(static_cast<int>(workers)),
       metrics_(&registry_, MetricsOptions(settings, workers, stream_metrics)),
       plugin_metrics_(&registry_),
@@ -110,8 +154,9 @@ std::shared_ptr<const loader::Catalog> Platform::catalog() const {
   return catalog_;
 }
 
-bool Platform::Rescan() {
-  auto fresh = std::make_shared<const loader::Catalog>(OpenCatalog(settings_, builtins_));
+bool Platform::Rescan(PluginFiles files) {
+  auto fresh = std::make_shared<const loader::Catalog>(
+      OpenCatalog(settings_, std::move(files), builtins_));
   const auto digests = [](const loader::Catalog& catalog) {
     std::set<std::string> out;
     for (const auto& library : catalog.libraries()) out.insert(library->info().digest);
@@ -139,7 +184,9 @@ std::unique_ptr<runtime::Generation> Platform::Build(uint64_t number,
                                      .pool = &pool_,
                                      .metrics = &metrics_,
                                      .workers = workers_,
-                                     .own_plugins_dir = OwnPluginsDir()},
+                                     .own_plugins_dir = OwnPluginsDir(),
+                                     .call_budget_ns =
+                                         static_cast<uint64_t>(settings_.call_budget)},
                                     former, out);
 }
 

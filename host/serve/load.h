@@ -13,6 +13,7 @@
 #include "host/loader/catalog.h"
 #include "host/loader/host_services.h"
 #include "host/pool/pool.h"
+#include "host/preflight/quarantine.h"
 #include "host/runtime/generation.h"
 #include "host/serve/plugin_sinks.h"
 #include "host/telemetry/epp_metrics.h"
@@ -22,7 +23,17 @@ namespace epp::serve {
 // The directory of the plugins that came with this executable.
 std::string OwnPluginsDir();
 
-// Scans the configured directories and adds the host's own types, and `builtins`.
+// What the configured directories hold, read and not loaded, less what is in quarantine.
+struct PluginFiles {
+  loader::FoundLibraries libraries;
+  std::vector<preflight::Crash> quarantined;  // why libraries that are there were left out
+};
+PluginFiles FindPlugins(const config::Settings& settings);
+
+// Loads them and adds the host's own types, `builtins`, and stand-ins for what is in quarantine.
+loader::Catalog OpenCatalog(const config::Settings& settings, PluginFiles files,
+                            std::span<const epp_plugin_type* const> builtins = {});
+// All in one.
 loader::Catalog OpenCatalog(const config::Settings& settings,
                             std::span<const epp_plugin_type* const> builtins = {});
 
@@ -37,6 +48,9 @@ class Platform {
   // `builtins` are further plugin types that are linked into the executable.
   Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics,
            std::span<const epp_plugin_type* const> builtins = {});
+  // With what was found before.
+  Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics,
+           PluginFiles files, std::span<const epp_plugin_type* const> builtins = {});
 
   // Resolves and builds; null when `out` has errors. Nothing serves yet. Instances of `former` that
   // the config asks for unchanged are taken over.
@@ -45,8 +59,10 @@ class Platform {
                                              config::Diagnostics& out,
                                              const runtime::Generation* former = nullptr);
 
-  // Looks into the plugin directories again. True when the set of libraries changed.
-  bool Rescan();
+  // Looks into the plugin directories again, or takes what was found. True when the set of
+  // libraries changed.
+  bool Rescan() { return Rescan(FindPlugins(settings_)); }
+  bool Rescan(PluginFiles files);
   // What a generation of this text would have as its digest.
   static std::string DigestOf(const config::SourceText& text);
 

@@ -1,0 +1,174 @@
+#include "host/preflight/trial_format.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "host/base/str_cat.h"
+
+namespace epp::preflight {
+namespace {
+
+class Writer {
+ public:
+  explicit Writer(std::string* out) : out_(out) {}
+  void Number(uint64_t value) { out_->append(reinterpret_cast<const char*>(&value), 8); }
+  void Text(std::string_view text) {
+    Number(text.size());
+    out_->append(text);
+  }
+
+ private:
+  std::string* out_;
+};
+
+class Reader {
+ public:
+  explicit Reader(std::string_view in) : in_(in) {}
+  uint64_t Number() {
+    uint64_t value = 0;
+    if (in_.size() < 8) return Fail();
+    std::memcpy(&value, in_.data(), 8);
+    in_.remove_prefix(8);
+    return value;
+  }
+  std::string_view Text() {
+    const uint64_t size = Number();
+    if (size > in_.size()) {
+      Fail();
+      return {};
+    }
+    const std::string_view text = in_.substr(0, size);
+    in_.remove_prefix(size);
+    return text;
+  }
+  bool ok() const { return ok_; }
+
+ private:
+  uint64_t Fail() {
+    ok_ = false;
+    in_ = {};
+    return 0;
+  }
+  std::string_view in_;
+  bool ok_ = true;
+};
+
+absl::Status WriteAll(int fd, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = write(fd, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return absl::InternalError(StrCat("memory file: ", strerror(errno)));
+    bytes.remove_prefix(static_cast<size_t>(n));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<UniqueFd> WriteJob(const Trial& trial, const TrialLimits& limits) {
+  UniqueFd fd(memfd_create("epp-preflight", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd) return absl::InternalError(StrCat("memory file: ", strerror(errno)));
+  std::string head;
+  Writer w(&head);
+  w.Number(limits.time_ns);
+  w.Number(limits.memory_bytes);
+  w.Number(static_cast<uint64_t>(getpid()));
+  w.Text(trial.settings);
+  w.Text(trial.own_plugins_dir);
+  w.Text(trial.config_name);
+  w.Text(trial.config_text);
+  w.Number(trial.libraries.size());
+  if (absl::Status s = WriteAll(fd.get(), head); !s.ok()) return s;
+  for (const TrialLibrary& library : trial.libraries) {
+    head.clear();
+    w.Text(library.name);
+    w.Text(library.path);
+    w.Text(library.digest);
+    w.Number(library.fresh);
+    w.Number(library.serving);
+    w.Number(library.bytes.size());
+    if (absl::Status s = WriteAll(fd.get(), head); !s.ok()) return s;
+    if (absl::Status s = WriteAll(fd.get(), library.bytes); !s.ok()) return s;
+  }
+  if (fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) != 0) {
+    return absl::InternalError(StrCat("sealing a memory file: ", strerror(errno)));
+  }
+  return fd;
+}
+
+absl::StatusOr<Trial> ReadJob(int fd, TrialLimits* limits) {
+  struct stat st;
+  if (fstat(fd, &st) != 0 || st.st_size <= 0) return absl::InvalidArgumentError("no job");
+  void* memory = mmap(nullptr, static_cast<size_t>(st.st_size), PROT_READ, MAP_PRIVATE, fd, 0);
+  if (memory == MAP_FAILED) return absl::InternalError("the job cannot be mapped");
+  Reader r({static_cast<const char*>(memory), static_cast<size_t>(st.st_size)});
+  Trial trial;
+  limits->time_ns = r.Number();
+  limits->memory_bytes = r.Number();
+  limits->parent = static_cast<pid_t>(r.Number());
+  trial.settings = r.Text();
+  trial.own_plugins_dir = r.Text();
+  trial.config_name = r.Text();
+  trial.config_text = r.Text();
+  const uint64_t count = r.Number();
+  for (uint64_t i = 0; i < count && r.ok(); ++i) {
+    TrialLibrary library;
+    library.name = r.Text();
+    library.path = r.Text();
+    library.digest = r.Text();
+    library.fresh = r.Number() != 0;
+    library.serving = r.Number() != 0;
+    library.bytes = r.Text();
+    trial.libraries.push_back(std::move(library));
+  }
+  if (!r.ok()) return absl::InvalidArgumentError("the job is malformed");
+  return trial;
+}
+
+std::string EncodeErrors(const config::Diagnostics& diagnostics) {
+  std::string out;
+  Writer w(&out);
+  for (const config::Diagnostic& d : diagnostics.all()) {
+    if (d.severity != config::Severity::kError) continue;
+    if (out.size() > Report::kTextBytes / 2) break;
+    w.Text(d.code);
+    w.Text(std::string_view(d.message).substr(0, 8192));
+    w.Text(std::string_view(d.caret).substr(0, 1024));
+    w.Text(std::string_view(d.hint).substr(0, 8192));
+    w.Number(d.mark.source ? 1 : 0);
+    w.Number(d.mark.line);
+    w.Number(d.mark.column);
+    w.Number(d.mark.length);
+  }
+  w.Text("");
+  return out;
+}
+
+bool DecodeErrors(std::string_view text, std::shared_ptr<const config::SourceText> source,
+                  config::Diagnostics& out) {
+  Reader r(text);
+  size_t errors = 0;
+  for (;;) {
+    const std::string code(r.Text());
+    if (!r.ok()) return false;
+    if (code.empty()) return errors > 0;
+    const std::string message(r.Text());
+    const std::string caret(r.Text());
+    const std::string hint(r.Text());
+    config::Mark mark;
+    if (r.Number() != 0) mark.source = source;
+    mark.line = static_cast<uint32_t>(r.Number());
+    mark.column = static_cast<uint32_t>(r.Number());
+    mark.length = static_cast<uint32_t>(r.Number());
+    if (!r.ok()) return false;
+    out.Error(mark, code, message, caret, hint);
+    ++errors;
+  }
+}
+
+}  // namespace epp::preflight
