@@ -213,11 +213,13 @@ absl::StatusOr<std::unique_ptr<http::Server>> StartAdminServer(const AdminOption
                        {{"uid", request.peer.uid}, {"pid", request.peer.pid}});
         // The answer comes when it is known; std::function wants something copyable.
         auto held = std::make_shared<http::Responder>(std::move(responder));
-        routes->sources().backend->Reload("admin", [held, text](const ReloadAnswer& answer) {
-          http::Response response = text ? Text(answer.text) : Json(answer.json);
-          response.status = answer.refused ? 409 : 200;
-          held->Send(std::move(response));
-        });
+        routes->sources().backend->Reload(request.Query("force") ? kForcedReload : "admin",
+                                          [held, text](const ReloadAnswer& answer) {
+                                            http::Response response =
+                                                text ? Text(answer.text) : Json(answer.json);
+                                            response.status = answer.refused ? 409 : 200;
+                                            held->Send(std::move(response));
+                                          });
       });
 
   http::ServerOptions server;

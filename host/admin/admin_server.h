@@ -16,6 +16,9 @@
 
 namespace epp::admin {
 
+// The cause of a reload that also switches on what misbehaved.
+inline constexpr const char* kForcedReload = "admin, forced";
+
 // What a reload led to, for the client that asked for it.
 struct ReloadAnswer {
   bool refused = false;

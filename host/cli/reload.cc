@@ -1,6 +1,7 @@
 // epp reload: reads the configuration and the plugin directories again, now.
 #include <ostream>
 
+#include "CLI/CLI.hpp"
 #include "host/base/str_cat.h"
 #include "host/cli/admin_client.h"
 
@@ -13,12 +14,15 @@ class Reload final : public ClientCommand {
       : ClientCommand("reload",
                       "Makes the running epp read its config and plugin directories again",
                       "  epp reload\n"
-                      "  epp check --config new.yaml && mv new.yaml config.yaml && epp reload\n") {}
+                      "  epp check --config new.yaml && mv new.yaml config.yaml && epp reload\n") {
+    app().add_flag("--force", force_, "switch plugins on again that were switched off");
+  }
 
  private:
   int Run(Io& io) override {
     int exit_code = kDone;
-    const auto response = Post(io, "/admin/reload", !json(), &exit_code);
+    const auto response =
+        Post(io, force_ ? "/admin/reload?force=1" : "/admin/reload", !json(), &exit_code);
     if (!response.ok()) return exit_code;
     const bool refused = response->status == 409;
     // Either way the answer is the product of this command; a reader in a terminal finds the
@@ -28,6 +32,8 @@ class Reload final : public ClientCommand {
     if (!response->body.ends_with('\n')) out << "\n";
     return refused ? kRefused : kDone;
   }
+
+  bool force_ = false;
 };
 
 }  // namespace

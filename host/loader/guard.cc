@@ -50,8 +50,8 @@ void* Allocate(Global& global, size_t bytes) {
   return ::operator new(bytes, std::align_val_t(64));
 }
 
-// Cut to what fits; quotes, controls and what is not ASCII become '?', so that the text can stand in
-// any line of a log.
+// Cut to what fits; quotes, controls and what is not ASCII become '?', so that the text can stand
+// in any line of a log.
 template <size_t kSize>
 void Copy(std::string_view text, std::array<char, kSize>& out) {
   out.fill('\0');
@@ -177,6 +177,7 @@ const char* NameOf(Entry entry) {
       "epp.dump-state/1",
       "epp.state/1",
       "epp.service/1",
+      "load a second time, under another name",
   };
   const auto i = static_cast<size_t>(entry);
   return i < kNames.size() ? kNames[i] : "?";

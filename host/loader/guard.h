@@ -39,6 +39,7 @@ enum class Entry : uint32_t {
   kDumpState,
   kState,
   kService,
+  kLoadAgain,
 };
 
 // "epp.scorer/1", or a word for what is no interface.
@@ -123,9 +124,9 @@ struct alignas(64) InFlightCell {
   uint64_t allowance_ns = 0;  // on top of the budget of a call
   const Guard* measured = nullptr;
   uint64_t measured_since_ns = 0;  // which call that was
-  uint64_t cpu_ns = 0;   // of the thread, before the measured call
-  int64_t sleeps = 0;    // likewise: times it gave up the processor by itself
-  void* stack = nullptr;  // for signal handlers
+  uint64_t cpu_ns = 0;             // of the thread, before the measured call
+  int64_t sleeps = 0;              // likewise: times it gave up the processor by itself
+  void* stack = nullptr;           // for signal handlers
 };
 
 // This thread's cell. The first call on a thread takes a lock and gives the thread a stack for

@@ -161,11 +161,11 @@ absl::StatusOr<Mapped> MapHere(const std::string& path) {
 }
 
 // On a thread of its own, so that whatever thread state the initialisers change dies with it.
-absl::StatusOr<Mapped> Map(const std::string& path, Guard& guard) {
+absl::StatusOr<Mapped> Map(const std::string& path, Guard& guard, Entry as) {
   absl::StatusOr<Mapped> result = absl::InternalError("not run");
   try {
     std::thread([&] {
-      const InFlight call(guard, Entry::kLoad, 0);
+      const InFlight call(guard, as, 0);
       result = MapHere(path);
     }).join();
   } catch (const std::system_error& e) {
@@ -326,15 +326,16 @@ absl::StatusOr<std::shared_ptr<const Library>> Library::Load(const LibraryFile& 
   std::lock_guard lock(cache.mutex);
   if (const auto it = cache.by_digest.find(file.info().digest); it != cache.by_digest.end()) {
     if (it->second.ok() && (*it->second)->info().name != name) {
-      return At(StrCat("library ", file.info().path),
-                Refuse("EPP-ABI-RECORD",
-                       StrCat("module record: name is \"", (*it->second)->info().name,
-                              "\", want the file's, \"", name, "\"")));
+      return At(
+          StrCat("library ", file.info().path),
+          Refuse("EPP-ABI-RECORD", StrCat("module record: name is \"", (*it->second)->info().name,
+                                          "\", want the file's, \"", name, "\"")));
     }
     return it->second;
   }
   bool mapped = false;
-  absl::StatusOr<std::shared_ptr<const Library>> library = MapFile(file, options, &mapped);
+  absl::StatusOr<std::shared_ptr<const Library>> library =
+      MapFile(file, options, Entry::kLoad, &mapped);
   if (mapped) cache.by_digest.emplace(file.info().digest, library);
   return library;
 }
@@ -342,19 +343,19 @@ absl::StatusOr<std::shared_ptr<const Library>> Library::Load(const LibraryFile& 
 absl::StatusOr<std::shared_ptr<const Library>> Library::LoadAgain(const LibraryFile& file,
                                                                   const LoadOptions& options) {
   bool mapped = false;
-  return MapFile(file, options, &mapped);
+  return MapFile(file, options, Entry::kLoadAgain, &mapped);
 }
 
 absl::StatusOr<std::shared_ptr<const Library>> Library::MapFile(const LibraryFile& file,
                                                                 const LoadOptions& options,
-                                                                bool* is_mapped) {
+                                                                Entry as, bool* is_mapped) {
   const LibraryFile::Impl& found = *file.impl_;
   const std::string where = StrCat("library ", found.info.path);
   absl::StatusOr<PrivateCopy> copy =
       MakePrivateCopy(options.runtime_dir, found.info.name, found.info.digest, found.bytes);
   if (!copy.ok()) return At(where, copy.status());
   Guard& guard = Guard::Acquire({found.info.name, found.info.digest, "", "", ""});
-  const absl::StatusOr<Mapped> mapped = Map(copy->path, guard);
+  const absl::StatusOr<Mapped> mapped = Map(copy->path, guard, as);
   guard.Release();
   if (!mapped.ok()) {
     if (!copy->memory) std::remove(copy->path.c_str());

@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "epp/abi.h"
+#include "host/loader/guard.h"
 
 namespace epp::loader {
 
@@ -105,7 +106,7 @@ class Library {
   // `is_mapped`: code of the library ran, and stays, even when it was refused afterwards.
   static absl::StatusOr<std::shared_ptr<const Library>> MapFile(const LibraryFile& file,
                                                                 const LoadOptions& options,
-                                                                bool* is_mapped);
+                                                                Entry as, bool* is_mapped);
   std::unique_ptr<Impl> impl_;
 };
 

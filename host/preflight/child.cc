@@ -40,8 +40,7 @@ void LimitItself(const TrialLimits& limits) {
 }  // namespace
 
 int ChildMain(const TrialBody& body) {
-  void* memory =
-      mmap(nullptr, kSharedBytes, PROT_READ | PROT_WRITE, MAP_SHARED, kReportFd, 0);
+  void* memory = mmap(nullptr, kSharedBytes, PROT_READ | PROT_WRITE, MAP_SHARED, kReportFd, 0);
   if (memory == MAP_FAILED) {
     constexpr std::string_view kText = "epp preflight is started by epp itself\n";
     [[maybe_unused]] const ssize_t n = write(STDERR_FILENO, kText.data(), kText.size());

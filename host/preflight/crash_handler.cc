@@ -177,7 +177,7 @@ void InstallCrashHandler(const CrashOptions& options) {
   if (g_installed.exchange(true)) return;
   loader::ThisThread();  // for its signal stack
   for (size_t i = 0; i < kHandled.size(); ++i) {
-    struct sigaction action{};
+    struct sigaction action {};
     action.sa_sigaction = &Handle;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
     sigemptyset(&action.sa_mask);

@@ -159,9 +159,9 @@ absl::StatusOr<size_t> Forgive(const std::string& file, std::string_view prefix)
 }
 
 std::string Describe(const Crash& crash) {
-  const std::string where =
-      crash.instance.empty() ? std::string()
-                             : StrCat(" of plugin \"", crash.instance, "\" (", crash.type, ")");
+  const std::string where = crash.instance.empty()
+                                ? std::string()
+                                : StrCat(" of plugin \"", crash.instance, "\" (", crash.type, ")");
   return StrCat("in quarantine: ", crash.what, " in ", crash.interface_id, where, " at ",
                 absl::FormatTime("%Y-%m-%dT%H:%M:%SZ",
                                  absl::FromUnixSeconds(static_cast<int64_t>(crash.unix_s)),

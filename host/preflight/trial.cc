@@ -46,8 +46,7 @@ class SharedMemory {
  public:
   SharedMemory() : fd_(memfd_create("epp-preflight-report", MFD_CLOEXEC)) {
     if (!fd_ || ftruncate(fd_.get(), kSharedBytes) != 0) return;
-    void* memory =
-        mmap(nullptr, kSharedBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), 0);
+    void* memory = mmap(nullptr, kSharedBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), 0);
     if (memory != MAP_FAILED) memory_ = memory;
   }
   ~SharedMemory() {
@@ -250,13 +249,15 @@ bool Run(const Trial& trial, const TrialLimits& limits,
                               std::min<size_t>(report.size.load(), Report::kTextBytes));
   if (!finished) {
     const std::string last = LastLine(ending.said);
-    out.Error({}, kCode, StrCat("trial of new libraries: ", Who(shared, trial), ": ",
-                                WhatHappened(ending, limits)),
-              "", last.empty() ? std::string() : StrCat("its last words: ", last));
+    out.Error(
+        {}, kCode,
+        StrCat("trial of new libraries: ", Who(shared, trial), ": ", WhatHappened(ending, limits)),
+        "", last.empty() ? std::string() : StrCat("its last words: ", last));
     return false;
   }
   if (ending.left_processes) {
-    out.Error({}, kCode, "trial of new libraries: processes were left running; a plugin must not fork");
+    out.Error({}, kCode,
+              "trial of new libraries: processes were left running; a plugin must not fork");
     return false;
   }
   if (state == TrialState::kGood) return true;

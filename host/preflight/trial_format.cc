@@ -134,9 +134,9 @@ std::string EncodeErrors(const config::Diagnostics& diagnostics) {
   std::string out;
   Writer w(&out);
   for (const config::Diagnostic& d : diagnostics.all()) {
-    if (d.severity != config::Severity::kError) continue;
     if (out.size() > Report::kTextBytes / 2) break;
     w.Text(d.code);
+    w.Number(d.severity == config::Severity::kError);
     w.Text(std::string_view(d.message).substr(0, 8192));
     w.Text(std::string_view(d.caret).substr(0, 1024));
     w.Text(std::string_view(d.hint).substr(0, 8192));
@@ -157,6 +157,7 @@ bool DecodeErrors(std::string_view text, std::shared_ptr<const config::SourceTex
     const std::string code(r.Text());
     if (!r.ok()) return false;
     if (code.empty()) return errors > 0;
+    const bool error = r.Number() != 0;
     const std::string message(r.Text());
     const std::string caret(r.Text());
     const std::string hint(r.Text());
@@ -166,8 +167,12 @@ bool DecodeErrors(std::string_view text, std::shared_ptr<const config::SourceTex
     mark.column = static_cast<uint32_t>(r.Number());
     mark.length = static_cast<uint32_t>(r.Number());
     if (!r.ok()) return false;
-    out.Error(mark, code, message, caret, hint);
-    ++errors;
+    if (error) {
+      out.Error(mark, code, message, caret, hint);
+      ++errors;
+    } else {
+      out.Warning(mark, code, message, caret, hint);
+    }
   }
 }
 

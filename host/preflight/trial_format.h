@@ -33,8 +33,9 @@ absl::StatusOr<UniqueFd> WriteJob(const Trial& trial, const TrialLimits& limits)
 // The trial's bytes stay mapped for ever.
 absl::StatusOr<Trial> ReadJob(int fd, TrialLimits* limits);
 
+// Warnings included.
 std::string EncodeErrors(const config::Diagnostics& diagnostics);
-// Adds the errors to `out`. False when the text is none of ours.
+// Adds them to `out`. False when the text is none of ours.
 bool DecodeErrors(std::string_view text, std::shared_ptr<const config::SourceText> source,
                   config::Diagnostics& out);
 

@@ -27,8 +27,8 @@ std::vector<StuckCall> Watchdog::Look(uint64_t now_ns) {
   std::vector<StuckCall> out;
   for (const loader::Sighting& call : seen) {
     // What a thread writes is not read in one step: only what is the same a look later counts.
-    const auto it = std::ranges::find_if(
-        former, [&](const Known& known) { return Same(known.call, call); });
+    const auto it =
+        std::ranges::find_if(former, [&](const Known& known) { return Same(known.call, call); });
     Known& known = known_.emplace_back();
     known.call = call;
     if (it == former.end()) continue;
@@ -47,11 +47,10 @@ std::vector<StuckCall> Watchdog::Look(uint64_t now_ns) {
 
 std::string Describe(const loader::Sighting& call) {
   const loader::Identity& who = call.guard->identity();
-  return StrCat("plugin \"", std::string_view(who.instance.data()), "\" (",
-                std::string_view(who.type.data()), "), library ",
-                std::string_view(who.library.data()), " (sha256 ",
-                std::string_view(who.digest.data()), "), ",
-                std::string_view(loader::NameOf(call.entry)));
+  return StrCat(
+      "plugin \"", std::string_view(who.instance.data()), "\" (", std::string_view(who.type.data()),
+      "), library ", std::string_view(who.library.data()), " (sha256 ",
+      std::string_view(who.digest.data()), "), ", std::string_view(loader::NameOf(call.entry)));
 }
 
 }  // namespace epp::preflight

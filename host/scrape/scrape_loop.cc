@@ -12,8 +12,8 @@
 #include "absl/strings/str_format.h"
 #include "host/base/clock.h"
 #include "host/http/fetcher.h"
-#include "host/pool/endpoints_file.h"
 #include "host/loader/guard.h"
+#include "host/pool/endpoints_file.h"
 #include "host/scrape/sink.h"
 
 namespace epp::scrape {

@@ -89,10 +89,11 @@ void WatchForCrashes(const config::Settings& settings) {
     if (PrepareStateDir(settings.state_dir)) {
       file = preflight::QuarantineFile(settings.state_dir);
     } else {
-      EPP_LOG_EXEMPT(kWarn, "main",
-                     "the state directory cannot be written: a library that crashes is loaded again "
-                     "at the next start",
-                     {{"config.state_dir", settings.state_dir}});
+      EPP_LOG_EXEMPT(
+          kWarn, "main",
+          "the state directory cannot be written: a library that crashes is loaded again "
+          "at the next start",
+          {{"config.state_dir", settings.state_dir}});
     }
   }
   const bool json = settings.log_format == "json" ||
@@ -302,6 +303,9 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     {
       std::lock_guard lock(reload_mutex_);
       pending.swap(reloads_);
+    }
+    for (const PendingReload& reload : pending) {
+      if (reload.cause == admin::kForcedReload) PluginHealth::Forgive(*generations_->current());
     }
     const ReloadOutcome outcome =
         generations_->Reload(pending.empty() ? "signal" : pending.front().cause);

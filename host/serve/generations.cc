@@ -177,9 +177,11 @@ ReloadOutcome Generations::Reload(std::string_view cause) {
     const auto serving = platform_->catalog();
     const bool proven = Prove(command_line_, *text, files, serving.get(), diagnostics);
     const bool plugins_changed = proven && platform_->Rescan(std::move(files));
+    plugins_refused_ |= plugins_changed;
     if (!proven) {
       outcome.digest = platform_->DigestOf(**text).substr(0, kDigestDigits);
-    } else if (!plugins_changed && platform_->DigestOf(**text) == former->config().digest) {
+    } else if (!plugins_changed && !plugins_refused_ &&
+               platform_->DigestOf(**text) == former->config().digest) {
       outcome.kind = ReloadOutcome::Kind::kUnchanged;
       outcome.digest = former->config().digest.substr(0, kDigestDigits);
     } else if ((*text)->text.find_first_not_of(" \t\r\n") == std::string::npos) {
@@ -203,6 +205,7 @@ ReloadOutcome Generations::Reload(std::string_view cause) {
       diagnostics.Error({}, "EPP-CFG-SOURCE", std::string(View(status)));
     }
   }
+  if (outcome.kind != ReloadOutcome::Kind::kRefused) plugins_refused_ = false;
   outcome.diagnostics = diagnostics.Render();
   outcome.took_ns = clock_->mono_ns() - begin;
   Report(outcome);

@@ -83,6 +83,8 @@ class Generations {
   const Clock* const clock_;
   scrape::ScrapeLoop* scraper_ = nullptr;
   uint64_t last_number_ = 0;
+  // Libraries that changed were refused, so the same again is no "unchanged".
+  bool plugins_refused_ = false;
 
   mutable std::mutex mutex_;  // the rest
   std::shared_ptr<runtime::Generation> current_;

@@ -86,6 +86,18 @@ PluginFiles FindPlugins(const config::Settings& settings) {
   return files;
 }
 
+void NoteRefused(std::span<const loader::RefusedLibrary> refused, config::Diagnostics& out) {
+  const auto& all = out.all();
+  if (std::none_of(all.begin(), all.end(),
+                   [](const auto& d) { return d.code == "EPP-CFG-UNKNOWN-TYPE"; })) {
+    return;
+  }
+  for (const loader::RefusedLibrary& library : refused) {
+    const std::string_view why(library.why.message().data(), library.why.message().size());
+    out.Warning({}, "EPP-LOAD-REFUSED", StrCat(library.path, ": ", why));
+  }
+}
+
 loader::Catalog OpenCatalog(const config::Settings& settings,
                             std::span<const epp_plugin_type* const> builtins) {
   return OpenCatalog(settings, FindPlugins(settings), builtins);
@@ -93,8 +105,7 @@ loader::Catalog OpenCatalog(const config::Settings& settings,
 
 loader::Catalog OpenCatalog(const config::Settings& settings, PluginFiles files,
                             std::span<const epp_plugin_type* const> builtins) {
-  loader::Catalog catalog =
-      loader::Catalog::Load(std::move(files.libraries), OptionsFor(settings));
+  loader::Catalog catalog = loader::Catalog::Load(std::move(files.libraries), OptionsFor(settings));
   catalog.AddBuiltin(pool::FileDiscoveryType());
   catalog.AddBuiltin(pool::MulticlusterFileDiscoveryType());
   for (const epp_plugin_type* type : builtins) catalog.AddBuiltin(type);
@@ -155,8 +166,8 @@ std::shared_ptr<const loader::Catalog> Platform::catalog() const {
 }
 
 bool Platform::Rescan(PluginFiles files) {
-  auto fresh = std::make_shared<const loader::Catalog>(
-      OpenCatalog(settings_, std::move(files), builtins_));
+  auto fresh =
+      std::make_shared<const loader::Catalog>(OpenCatalog(settings_, std::move(files), builtins_));
   const auto digests = [](const loader::Catalog& catalog) {
     std::set<std::string> out;
     for (const auto& library : catalog.libraries()) out.insert(library->info().digest);
@@ -177,17 +188,20 @@ std::unique_ptr<runtime::Generation> Platform::Build(uint64_t number,
   const std::shared_ptr<const loader::Catalog> catalog = this->catalog();
   config::ResolvedConfig config = config::Resolve(
       std::move(text), *catalog, {.allow_experimental = settings_.allow_experimental}, out);
-  if (!out.ok()) return nullptr;
-  return runtime::Generation::Build(number, std::move(config),
-                                    {.catalog = catalog,
-                                     .host = &host_,
-                                     .pool = &pool_,
-                                     .metrics = &metrics_,
-                                     .workers = workers_,
-                                     .own_plugins_dir = OwnPluginsDir(),
-                                     .call_budget_ns =
-                                         static_cast<uint64_t>(settings_.call_budget)},
-                                    former, out);
+  if (!out.ok()) {
+    NoteRefused(catalog->refused(), out);
+    return nullptr;
+  }
+  return runtime::Generation::Build(
+      number, std::move(config),
+      {.catalog = catalog,
+       .host = &host_,
+       .pool = &pool_,
+       .metrics = &metrics_,
+       .workers = workers_,
+       .own_plugins_dir = OwnPluginsDir(),
+       .call_budget_ns = static_cast<uint64_t>(settings_.call_budget)},
+      former, out);
 }
 
 }  // namespace epp::serve

@@ -30,6 +30,9 @@ struct PluginFiles {
 };
 PluginFiles FindPlugins(const config::Settings& settings);
 
+// When a type was unknown: warns of libraries that were refused and may have it.
+void NoteRefused(std::span<const loader::RefusedLibrary> refused, config::Diagnostics& out);
+
 // Loads them and adds the host's own types, `builtins`, and stand-ins for what is in quarantine.
 loader::Catalog OpenCatalog(const config::Settings& settings, PluginFiles files,
                             std::span<const epp_plugin_type* const> builtins = {});

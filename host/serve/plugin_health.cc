@@ -112,9 +112,9 @@ void PluginHealth::Watch(const runtime::Generation& generation, const loader::Ca
                    StrCat("switched off after slow calls, until the library or its parameters "
                           "change or epp reload --force: ",
                           Join(status.disabled_plugins)));
-  conditions_->Set(kQuarantined, !status.quarantined_plugins.empty(),
-                   StrCat("left out after a crash, see epp plugins: ",
-                          Join(status.quarantined_plugins)));
+  conditions_->Set(
+      kQuarantined, !status.quarantined_plugins.empty(),
+      StrCat("left out after a crash, see epp plugins: ", Join(status.quarantined_plugins)));
 
   retired_.With({}).Set(static_cast<double>(status.retired_modules));
   std::set<std::string> now;

@@ -26,8 +26,8 @@ preflight::Trial TrialOf(const cli::ServeCommandLine& command_line, const config
   for (const auto& file : files.libraries.files) {
     const loader::LibraryInfo& info = file->info();
     if (!found.insert(info.digest).second) continue;
-    trial.libraries.push_back({info.name, info.path, info.digest,
-                               !preflight::IsProven(info.digest), false, file, file->bytes()});
+    trial.libraries.push_back({info.name, info.path, info.digest, !preflight::IsProven(info.digest),
+                               false, file, file->bytes()});
   }
   if (serving == nullptr) return trial;
   for (const auto& library : serving->libraries()) {
@@ -101,16 +101,19 @@ bool Prove(const cli::ServeCommandLine& command_line,
   preflight::TrialLimits limits;
   limits.time_ns = static_cast<uint64_t>(settings.preflight);
   const preflight::Trial trial = TrialOf(command_line, *text, files, serving);
-  if (!preflight::Run(trial, limits, text, out)) return false;
+  if (!preflight::Run(trial, limits, text, out)) {
+    NoteRefused(files.libraries.refused, out);
+    return false;
+  }
   for (const auto& file : found) preflight::SetProven(file->info().digest);
   return true;
 }
 
 absl::Status TryOut(const preflight::Trial& trial, config::Diagnostics& out) {
   config::SettingsBuilder builder;
-  builder.ApplyFile(std::make_shared<const config::SourceText>(
-                        config::SourceText{"settings", trial.settings}),
-                    out);
+  builder.ApplyFile(
+      std::make_shared<const config::SourceText>(config::SourceText{"settings", trial.settings}),
+      out);
   if (!out.ok()) return absl::OkStatus();
   config::Settings settings = builder.settings();
   settings.runtime_dir.clear();  // copies in memory leave nothing behind
@@ -149,11 +152,10 @@ absl::Status TryOut(const preflight::Trial& trial, config::Diagnostics& out) {
     seconds.Ask();
   };
   create_seconds();
-  auto generation =
-      platform.Build(1,
-                     std::make_shared<const config::SourceText>(
-                         config::SourceText{trial.config_name, trial.config_text}),
-                     out);
+  auto generation = platform.Build(1,
+                                   std::make_shared<const config::SourceText>(
+                                       config::SourceText{trial.config_name, trial.config_text}),
+                                   out);
   if (!generation) return absl::OkStatus();
   Drive(platform, std::move(generation), [&] {
     // Both orders: the copies first, and after what they are copies of.

@@ -29,8 +29,9 @@ struct Sample {
   const char* body;
 };
 constexpr std::array kSamples = {
-    Sample{"/v1/chat/completions",
-           R"({"model":"trial","stream":true,"messages":[{"role":"user","content":"Hello there."}]})"},
+    Sample{
+        "/v1/chat/completions",
+        R"({"model":"trial","stream":true,"messages":[{"role":"user","content":"Hello there."}]})"},
     Sample{"/v1/completions", R"({"model":"trial","prompt":"Hello there.","max_tokens":7})"},
     Sample{"/v1/messages",
            R"({"model":"trial","max_tokens":7,"messages":[{"role":"user","content":"Hello."}]})"},
@@ -68,8 +69,7 @@ class Driver {
 
   void Run() {
     generation_->AttachToPool();
-    serving_.Publish(
-        std::shared_ptr<const request::Serving>(generation_, &generation_->serving()));
+    serving_.Publish(std::shared_ptr<const request::Serving>(generation_, &generation_->serving()));
     request::Services services;
     services.clock = &Clock::Real();
     services.pool = &platform_.pool();
@@ -82,7 +82,11 @@ class Driver {
     for (const uint32_t n : kPoolSizes) {
       std::vector<pool::Endpoint::Fields> fields;
       for (uint32_t i = 0; i < n; ++i) {
-        fields.push_back({"trial", StrCat("server-", i), StrCat("192.0.2.", i + 1), 8000, 0,
+        fields.push_back({"trial",
+                          StrCat("server-", i),
+                          StrCat("192.0.2.", i + 1),
+                          8000,
+                          0,
                           {{"role", i % 2 ? "decode" : "prefill"}}});
       }
       platform_.pool().Replace(std::move(fields));
@@ -199,8 +203,12 @@ class Driver {
       body.append(64, '\0');
       for (const runtime::Extractor& from : source.extractors) {
         const scrape::Extractor extractor{std::string(from.instance->type().name()),
-                                          from.instance->self(), from.table, from.attributes,
-                                          from.types, generation_, &from.instance->guard()};
+                                          from.instance->self(),
+                                          from.table,
+                                          from.attributes,
+                                          from.types,
+                                          generation_,
+                                          &from.instance->guard()};
         for (const auto& endpoint : frame->owners()) {
           epp_scrape in{};
           in.struct_size = sizeof(in);
