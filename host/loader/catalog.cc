@@ -86,13 +86,13 @@ Catalog Catalog::Load(FoundLibraries found, const LoadOptions& options) {
   for (const auto& file : found.files) digests.insert(file->info().digest);
   size_t retired = 0;
   for (const std::string& digest : Library::MappedDigests()) retired += !digests.contains(digest);
-  if (options.max_retired != 0 && retired >= options.max_retired) {
+  if (options.max_retired != 0 && retired > options.max_retired) {
     found.RefuseIf([&](const LibraryFile& file) {
       if (Library::IsMapped(file.info().digest)) return absl::OkStatus();
       return Refuse("EPP-LOAD-RETIRED",
-                    StrCat("this process keeps ", retired,
-                           " former libraries mapped, the most that plugins.max_retired allows; "
-                           "restart epp to load new ones"));
+                    StrCat("with it this process would keep ", retired,
+                           " former libraries mapped, and plugins.max_retired allows ",
+                           options.max_retired, "; restart epp to load new ones"));
     });
   }
   catalog.refused_ = std::move(found.refused);

@@ -40,6 +40,8 @@ struct Trial {
   std::string config_name;
   std::string config_text;
   std::vector<TrialLibrary> libraries;
+  // What quarantined libraries offer, as loader::Identity::offers.
+  std::vector<std::string> quarantined_offers;
 };
 
 struct TrialLimits {

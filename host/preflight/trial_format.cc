@@ -82,6 +82,8 @@ absl::StatusOr<UniqueFd> WriteJob(const Trial& trial, const TrialLimits& limits)
   w.Text(trial.own_plugins_dir);
   w.Text(trial.config_name);
   w.Text(trial.config_text);
+  w.Number(trial.quarantined_offers.size());
+  for (const std::string& offers : trial.quarantined_offers) w.Text(offers);
   w.Number(trial.libraries.size());
   if (absl::Status s = WriteAll(fd.get(), head); !s.ok()) return s;
   for (const TrialLibrary& library : trial.libraries) {
@@ -115,6 +117,10 @@ absl::StatusOr<Trial> ReadJob(int fd, TrialLimits* limits) {
   trial.own_plugins_dir = r.Text();
   trial.config_name = r.Text();
   trial.config_text = r.Text();
+  const uint64_t quarantined = r.Number();
+  for (uint64_t i = 0; i < quarantined && r.ok(); ++i) {
+    trial.quarantined_offers.emplace_back(r.Text());
+  }
   const uint64_t count = r.Number();
   for (uint64_t i = 0; i < count && r.ok(); ++i) {
     TrialLibrary library;

@@ -29,6 +29,9 @@ preflight::Trial TrialOf(const cli::ServeCommandLine& command_line, const config
     trial.libraries.push_back({info.name, info.path, info.digest, !preflight::IsProven(info.digest),
                                false, file, file->bytes()});
   }
+  for (const preflight::Crash& crash : files.quarantined) {
+    trial.quarantined_offers.push_back(crash.offers);
+  }
   if (serving == nullptr) return trial;
   for (const auto& library : serving->libraries()) {
     const loader::LibraryInfo& info = library->info();
@@ -121,6 +124,9 @@ absl::Status TryOut(const preflight::Trial& trial, config::Diagnostics& out) {
   settings.call_budget = 0;
 
   PluginFiles files;
+  for (const std::string& offers : trial.quarantined_offers) {
+    files.quarantined.emplace_back().offers = offers;
+  }
   std::vector<std::shared_ptr<const loader::LibraryFile>> fresh;
   for (const preflight::TrialLibrary& library : trial.libraries) {
     auto file = loader::LibraryFile::FromMemory(library.name, library.path, library.digest,

@@ -68,6 +68,8 @@ class LiveTest : public ::testing::Test {
             "--set",
             "admin.socket=" + dir_ + "/admin.sock",
             "--set",
+            "config.state_dir=" + dir_ + "/state",
+            "--set",
             "tls.secure=false",
             "--set",
             "log.format=json",

@@ -109,8 +109,8 @@ TEST_F(PreflightTest, TurnedOffNothingIsTried) {
 TEST_F(PreflightTest, CheckTriesToo) {
   Install("abort-create");
   Configure({"abort-create"});
-  std::vector<std::string> command = Command("check", {dir_ + "/config.yaml"});
-  // check takes the settings that are its own.
+  std::vector<std::string> command = Command("check");
+  command.insert(command.begin() + 2, dir_ + "/config.yaml");
   const Result result = RunToEnd(command);
   EXPECT_EQ(result.exit_code, 1) << result.out << result.err;
   EXPECT_THAT(result.out + result.err,

@@ -95,6 +95,7 @@ TEST(TrialFormatTest, TheJobArrivesAsItWasSent) {
   Trial trial;
   trial.settings = "[plugins]\n";
   trial.config_text = std::string("a\0b", 3);
+  trial.quarantined_offers = {"t=epp.scorer/1"};
   trial.libraries.push_back({"one", "/p/one.so", kA, true, false, nullptr, "bytes"});
   trial.libraries.push_back({"two", "/p/two.so", kB, false, true, nullptr, ""});
   const auto fd = WriteJob(trial, {.time_ns = 7, .memory_bytes = 8});
@@ -105,6 +106,7 @@ TEST(TrialFormatTest, TheJobArrivesAsItWasSent) {
   EXPECT_EQ(limits.time_ns, 7u);
   EXPECT_EQ(limits.memory_bytes, 8u);
   EXPECT_EQ(read->config_text, trial.config_text);
+  EXPECT_EQ(read->quarantined_offers, trial.quarantined_offers);
   ASSERT_EQ(read->libraries.size(), 2u);
   EXPECT_EQ(read->libraries[0].bytes, "bytes");
   EXPECT_TRUE(read->libraries[0].fresh);

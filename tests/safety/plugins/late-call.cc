@@ -11,7 +11,7 @@ struct Flaw : flawed::None {
     if (++created > 1) {
       constexpr epp_str kText{"late", 4};
       first->log(first->ctx, EPP_LOG_INFO, kText);
-      first->metric_add(first->ctx, 1, 1);
+      first->metric_add(first->ctx, 0, 1);
     }
   }
 };
