@@ -191,6 +191,7 @@ class Epp:
         self.child = Child("epp", [
             self.bin, "serve", "--config-file", config, "--secure-serving=false",
             "--set", f"admin.socket={self.socket}", "--set", f"serve.drain={drain}",
+            "--set", f"config.state_dir={pathlib.Path(work_dir) / 'state'}",
             *(part for name, port in listen
               for part in ("--set", f"serve.{name}_listen={LOOPBACK}:{port}")),
             *options], pathlib.Path(work_dir) / "epp.log", cwd=work_dir)
