@@ -48,6 +48,16 @@ void AppendParameters(const config::PluginSpec& plugin, std::string* out) {
   }
 }
 
+// As a file beside the config would say it.
+void AppendShadow(const config::ResolvedConfig& config, std::string* out) {
+  if (!config.shadow) return;
+  std::string_view file = config.shadow->file;
+  const std::string& own = config.source->name;
+  file.remove_prefix(std::min(own.rfind('/') + 1, file.size()));  // 0 when there is none
+  StrAppend(out, "epp:\n  shadow: {file: ", Quoted(file),
+            ", sample: ", Weight(config.shadow->sample), "}\n");
+}
+
 }  // namespace
 
 std::string DescribeInstances(const config::ResolvedConfig& config) {
@@ -82,7 +92,9 @@ std::vector<std::string> DescribeProfiles(const config::ResolvedConfig& config) 
 }
 
 std::string PrintEffective(const config::ResolvedConfig& config) {
-  std::string out = "plugins:\n";
+  std::string out = "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\n";
+  AppendShadow(config, &out);
+  out += "plugins:\n";
   for (const config::PluginSpec& plugin : config.plugins) {
     StrAppend(&out, "- name: ", Quoted(plugin.name), "  # ", Origin(plugin), "\n");
     StrAppend(&out, "  type: ", plugin.type->name(), "\n");

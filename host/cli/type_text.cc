@@ -14,7 +14,7 @@
 namespace epp::cli {
 namespace {
 
-constexpr std::array<std::pair<const char*, std::string_view>, 16> kKinds = {{
+constexpr std::array<std::pair<const char*, std::string_view>, 17> kKinds = {{
     {EPP_FILTER_ID, "filter"},
     {EPP_SCORER_ID, "scorer"},
     {EPP_PICKER_ID, "picker"},
@@ -30,6 +30,7 @@ constexpr std::array<std::pair<const char*, std::string_view>, 16> kKinds = {{
     {EPP_POOL_EVENTS_ID, "pool-events"},
     {EPP_READINESS_ID, "readiness"},
     {EPP_DUMP_STATE_ID, "dump-state"},
+    {EPP_STATE_ID, "state"},
     {EPP_ATTRIBUTES_ID, "attributes"},
 }};
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -12,8 +13,16 @@ namespace epp::config {
 
 // A text and where it came from. Shared by the marks that point into it.
 struct SourceText {
+  // A file that a config includes, itself or through others.
+  struct Included {
+    std::shared_ptr<const SourceText> text;  // null when it cannot be used
+    std::string error;                       // then: why not
+  };
+
   std::string name;  // as shown: a path, or "--config-text"
   std::string text;
+  // Of a config: by path from its directory. See includes.h.
+  std::map<std::string, Included> included = {};
 };
 
 // A place in a text. line and column count from 1; 0 means unknown. `length` in bytes, for the
@@ -45,6 +54,7 @@ class Diagnostics {
                std::string hint = {});
   // Hides `mark.length` bytes (0: the rest of the line) from every excerpt, for a secret's value.
   void Redact(Mark mark) { redacted_.push_back(std::move(mark)); }
+  const std::vector<Mark>& redacted() const { return redacted_; }
   bool ok() const { return errors_ == 0; }
   size_t errors() const { return errors_; }
   size_t warnings() const { return all_.size() - errors_; }

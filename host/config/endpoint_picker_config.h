@@ -67,6 +67,12 @@ struct DataSourceSpec {
   Mark mark;
 };
 
+// A second config that is asked what it would have picked: `epp.shadow`.
+struct ShadowSpec {
+  std::string file;   // to open: the directory of the config is part of it
+  double sample = 0;  // share of requests, in (0, 1]
+};
+
 // A config that passed every check that needs no instance. Plugins are in creation order: a plugin
 // comes after those that its parameters name.
 struct ResolvedConfig {
@@ -77,19 +83,22 @@ struct ResolvedConfig {
   std::vector<DataSourceSpec> sources;
   std::optional<size_t> discovery;  // index into plugins
   bool flow_control_gate = false;
+  std::optional<ShadowSpec> shadow;
   std::string digest;  // hex SHA-256 of the text, first 8 digits are shown
   std::string text;
+  std::shared_ptr<const SourceText> source;  // of the text, with what it includes
 };
 
-// The digest of the configuration that `text` stands for.
+// The digest of the configuration that `text` stands for: of its own text, and with includes of
+// their paths and texts as well.
 std::string Digest(const SourceText& text);
 
 struct ResolveOptions {
   bool allow_experimental = false;
 };
 
-// Decodes and checks `text` (YAML or JSON; empty means the built-in default configuration). All
-// errors are collected in `out`; the result is meaningful only when out.ok().
+// Composes, decodes and checks `text` (YAML or JSON; empty means the built-in default
+// configuration). What it includes must be in it (ReadIncludes). All errors are collected in `out`; the result is meaningful only when out.ok().
 ResolvedConfig Resolve(std::shared_ptr<const SourceText> text, const loader::Catalog& catalog,
                        const ResolveOptions& options, Diagnostics& out);
 

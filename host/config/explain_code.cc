@@ -93,6 +93,12 @@ constexpr std::array kTexts = {
     CodeText{"EPP-CFG-HANDLER-COUNT",
              "There is more than one profile handler, or none for several profiles.",
              "two profiles and no profile handler", "Declare exactly one profile handler."},
+    CodeText{"EPP-CFG-INCLUDE",
+             "A file that the configuration includes, or its shadow, is out of its reach: missing, "
+             "above the directory of the file that names it, included by itself, too many or too "
+             "large.",
+             "epp: {include: [../common.yaml]}",
+             "Put it beside the file that names it, or below, and write the path from there."},
     CodeText{"EPP-CFG-KIND", "kind names another document.", "kind: InferencePool",
              "Write kind: EndpointPickerConfig."},
     CodeText{"EPP-CFG-MISSING", "Something required is not there.", "a profile without a name",
@@ -120,6 +126,11 @@ constexpr std::array kTexts = {
              "lruCapacityPerServer: -1", "Use a number in the range that the message gives."},
     CodeText{"EPP-CFG-READ", "The configuration file cannot be read.", "epp check /no/such/file",
              "Check the path and its permissions."},
+    CodeText{"EPP-CFG-REMOVE",
+             "An entry with $remove does not say plainly what to delete, or there is no such entry "
+             "in the included files.",
+             "plugins: [{name: queue, $remove: true}] in a file that includes none",
+             "Write the name and $remove: true, nothing else, in a file that includes another."},
     CodeText{"EPP-CFG-SOURCE", "A data source refused the plan for its endpoints.",
              "a metrics path that is no path", "Correct the parameter that the message names."},
     CodeText{"EPP-CFG-SYNTAX",

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <initializer_list>
 #include <set>
 #include <span>
@@ -16,6 +17,9 @@ namespace {
 
 // Of every list in the schema. Checks compare entries with each other.
 constexpr size_t kMaxListItems = 1024;
+
+// Of requests that a shadow is asked about, where the config does not say.
+constexpr double kDefaultSample = 0.1;
 
 // Keys of the schema by the object that they belong to, for "this key belongs to ...".
 struct KnownKey {
@@ -36,6 +40,9 @@ constexpr std::array kElsewhere = {
     KnownKey{"priorityBands", "flowControl"},
     KnownKey{"defaultRequestTTL", "flowControl"},
     KnownKey{"enableEviction", "flowControl"},
+    KnownKey{"include", "epp"},
+    KnownKey{"shadow", "epp"},
+    KnownKey{"$remove", "an entry of plugins, schedulingProfiles or a profile's plugins"},
     KnownKey{"grpc_listen", "the settings file, [serve]"},
     KnownKey{"workers", "the settings file, [serve]"},
 };
@@ -51,7 +58,7 @@ class Decoder {
     if (!IsMap(root, "the document")) return config;
     CheckKeys(root, "EndpointPickerConfig",
               {"apiVersion", "kind", "featureGates", "plugins", "schedulingProfiles", "dataLayer",
-               "flowControl", "requestHandler", "saturationDetector", "parser"});
+               "flowControl", "requestHandler", "saturationDetector", "parser", "epp"});
     Version(root);
     Gates(root, config);
     Plugins(root, config);
@@ -60,6 +67,7 @@ class Decoder {
     FlowControl(root, config);
     RequestHandler(root, config);
     Deprecated(root, config);
+    Ours(root, config);
     FindPlaceholders(root);
     return config;
   }
@@ -458,6 +466,47 @@ class Decoder {
       const std::optional<Reference> ref = Ref(*parser, "parser");
       if (config.parsers.empty() && ref) config.parsers.push_back(*ref);
     }
+  }
+
+  // What llm-d-router does not know stands under one key.
+  void Ours(const Node& root, RawConfig& config) {
+    const Node* epp = Member(root, "epp");
+    if (epp == nullptr || !IsMap(*epp, "epp")) return;
+    CheckKeys(*epp, "epp", {"include", "shadow"});
+    const Node* shadow = Member(*epp, "shadow");
+    if (shadow == nullptr || !IsMap(*shadow, "epp.shadow")) return;
+    CheckKeys(*shadow, "epp.shadow", {"file", "sample"});
+    RawShadow raw;
+    raw.sample = Share(*shadow, "sample", "epp.shadow").value_or(kDefaultSample);
+    const std::optional<std::string> file = Text(*shadow, "file", "epp.shadow");
+    if (!file || file->empty()) {
+      if (!Member(*shadow, "file") || file) {
+        Error(shadow->mark, "EPP-CFG-MISSING", "epp.shadow has no file");
+      }
+      return;
+    }
+    raw.file = {*file, shadow->Find("file")->mark};
+    config.shadow = std::move(raw);
+  }
+
+  // A part of the whole, as 5% or 0.05.
+  std::optional<double> Share(const Node& map, std::string_view name, std::string_view what) {
+    const Node* node = Member(map, name);
+    if (node == nullptr) return std::nullopt;
+    std::optional<double> share = AsFloat(*node);
+    if (!share && node->IsText() && node->text.ends_with('%')) {
+      const char* const end = node->text.data() + node->text.size() - 1;
+      double percent = 0;
+      const auto [at, error] = std::from_chars(node->text.data(), end, percent);
+      if (error == std::errc() && at == end) share = percent / 100;
+    }
+    if (share && *share > 0 && *share <= 1) return share;
+    Error(node->mark, "EPP-CFG-RANGE",
+          StrCat(what, ".", name, " is ",
+                 node->kind == Node::Kind::kScalar ? StrCat("\"", node->text, "\"")
+                                                   : std::string(node->KindName()),
+                 ", want a share such as 5% or 0.05, more than 0% and at most 100%"));
+    return std::nullopt;
   }
 
   // The samples of llm-d-router carry placeholders that a deployment script was to fill.

@@ -40,6 +40,11 @@ struct RawSource {
   std::vector<Reference> extractors;
 };
 
+struct RawShadow {
+  Reference file;  // as written
+  double sample = 0;
+};
+
 struct RawConfig {
   bool flow_control_gate = false;
   std::vector<RawPlugin> plugins;
@@ -53,10 +58,13 @@ struct RawConfig {
   std::vector<Reference> parsers;
   std::optional<Reference> saturation_detector;
   std::vector<Reference> flow_control_references;  // policies of bands and limits
+
+  std::optional<RawShadow> shadow;
 };
 
 // Decodes the typed schema strictly: unknown and repeated keys, wrong types, bad quantities and
 // durations, unknown gates are errors in `out`. Deprecated forms are moved, with a warning.
+// epp.include is not read: see includes.h.
 RawConfig DecodeConfig(const Node& root, const std::shared_ptr<const SourceText>& source,
                        Diagnostics& out);
 

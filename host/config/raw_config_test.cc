@@ -100,6 +100,18 @@ struct ErrorCase {
 TEST(RawConfigTest, Errors) {
   const ErrorCase cases[] = {
       {"[1]", "EPP-CFG-TYPE", "the document is a list, want a map"},
+      {"epp: 1", "EPP-CFG-TYPE", "epp is an integer, want a map"},
+      {"epp: {shadows: {}}", "EPP-CFG-UNKNOWN-KEY", "did you mean \"shadow\"?"},
+      {"epp: {shadow: a.yaml}", "EPP-CFG-TYPE", "epp.shadow is a string, want a map"},
+      {"epp: {shadow: {sample: 5%}}", "EPP-CFG-MISSING", "epp.shadow has no file"},
+      {"epp: {shadow: {file: \"\"}}", "EPP-CFG-MISSING", "epp.shadow has no file"},
+      {"epp: {shadow: {file: 5}}", "EPP-CFG-TYPE", "epp.shadow.file is an integer"},
+      {"epp: {shadow: {file: a, sample: 0}}", "EPP-CFG-RANGE", "sample is \"0\", want a share"},
+      {"epp: {shadow: {file: a, sample: 101%}}", "EPP-CFG-RANGE", "sample is \"101%\""},
+      {"epp: {shadow: {file: a, sample: -1%}}", "EPP-CFG-RANGE", "sample is \"-1%\""},
+      {"epp: {shadow: {file: a, sample: nan%}}", "EPP-CFG-RANGE", "sample is \"nan%\""},
+      {"epp: {shadow: {file: a, sample: some}}", "EPP-CFG-RANGE", "sample is \"some\""},
+      {"epp: {shadow: {file: a, sample: [1]}}", "EPP-CFG-RANGE", "sample is a list"},
       {"plugin: []", "EPP-CFG-UNKNOWN-KEY", "did you mean \"plugins\"?"},
       {"Plugins: []", "EPP-CFG-UNKNOWN-KEY", "unknown key \"Plugins\""},
       {"enableEviction: true", "EPP-CFG-UNKNOWN-KEY", "this key belongs to flowControl"},
@@ -253,6 +265,27 @@ TEST(RawConfigTest, PlaceholdersWarnWithoutTheirSurroundings) {
   ASSERT_EQ(raw.out.warnings(), 1u);
   EXPECT_EQ(raw.out.all()[0].message, "\"${MODEL_NAME}\" looks like a placeholder");
   EXPECT_EQ(raw.out.all()[0].code, "EPP-CFG-UNSUBSTITUTED");
+}
+
+TEST(RawConfigTest, Shadow) {
+  struct Case {
+    const char* sample;
+    double want;
+  };
+  for (const Case& c : {Case{"", 0.1}, Case{", sample: 5%", 0.05}, Case{", sample: 100%", 1},
+                        Case{", sample: 0.5%", 0.005}, Case{", sample: 0.25", 0.25},
+                        Case{", sample: 1", 1}, Case{", sample: ~", 0.1}}) {
+    const Raw raw(std::string("epp: {shadow: {file: a/b.yaml") + c.sample + "}}");
+    ASSERT_TRUE(raw.out.all().empty()) << raw.out.Render();
+    ASSERT_TRUE(raw.config.shadow);
+    EXPECT_EQ(raw.config.shadow->file.name, "a/b.yaml");
+    EXPECT_DOUBLE_EQ(raw.config.shadow->sample, c.want) << c.sample;
+  }
+  for (const char* none : {"epp:", "epp: {}", "epp: {shadow: ~}"}) {
+    const Raw raw(none);
+    EXPECT_TRUE(raw.out.all().empty()) << raw.out.Render();
+    EXPECT_FALSE(raw.config.shadow);
+  }
 }
 
 TEST(RawConfigTest, ListsAreBounded) {

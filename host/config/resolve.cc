@@ -14,6 +14,7 @@
 #include "host/base/str_cat.h"
 #include "host/base/strings.h"
 #include "host/config/endpoint_picker_config.h"
+#include "host/config/includes.h"
 #include "host/config/params.h"
 #include "host/config/raw_config.h"
 
@@ -76,8 +77,10 @@ class Resolver {
   ResolvedConfig Run(const RawConfig& raw, std::shared_ptr<const SourceText> text) {
     start_ = {text, 0, 0, 0};
     result_.flow_control_gate = raw.flow_control_gate;
+    Shadow(raw);
     result_.text = text->text;
-    result_.digest = HexSha256(text->text);
+    result_.digest = Digest(*text);
+    result_.source = text;
     Plugins(raw);
     Profiles(raw);
     Handler();
@@ -92,6 +95,14 @@ class Resolver {
 
  private:
   std::vector<PluginSpec>& plugins() { return result_.plugins; }
+
+  void Shadow(const RawConfig& raw) {
+    if (!raw.shadow) return;
+    const std::string& config = start_.source->name;
+    const size_t slash = config.rfind('/') + 1;  // 0 when there is none
+    result_.shadow = {StrCat(std::string_view(config).substr(0, slash), raw.shadow->file.name),
+                      raw.shadow->sample};
+  }
 
   std::optional<size_t> Find(std::string_view name) const {
     for (size_t i = 0; i < result_.plugins.size(); ++i) {
@@ -493,7 +504,14 @@ bool IsEmpty(const SourceText& text) {
 }  // namespace
 
 std::string Digest(const SourceText& text) {
-  return HexSha256(IsEmpty(text) ? std::string_view(kDefaultConfig) : text.text);
+  if (IsEmpty(text)) return HexSha256(kDefaultConfig);
+  if (text.included.empty()) return HexSha256(text.text);
+  std::string all = StrCat(text.text.size(), "\n", text.text);
+  for (const auto& [path, included] : text.included) {
+    const std::string_view content = included.text ? included.text->text : included.error;
+    StrAppend(&all, path, "\n", included.text ? "=" : "!", content.size(), "\n", content);
+  }
+  return HexSha256(all);
 }
 
 ResolvedConfig Resolve(std::shared_ptr<const SourceText> text, const loader::Catalog& catalog,
@@ -502,7 +520,7 @@ ResolvedConfig Resolve(std::shared_ptr<const SourceText> text, const loader::Cat
     text = std::make_shared<const SourceText>(
         SourceText{"(built-in default configuration)", kDefaultConfig});
   }
-  const std::optional<Node> root = ParseDocument(text, out);
+  const std::optional<Node> root = Compose(text, out);
   if (!root) return {};
   const RawConfig raw = DecodeConfig(*root, text, out);
   return Resolver(catalog, options, out).Run(raw, text);

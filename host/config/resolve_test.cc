@@ -409,6 +409,21 @@ TEST(ResolveTest, BuiltInDefault) {
   EXPECT_EQ(outcome.config.digest.size(), 64u);
 }
 
+TEST(ResolveTest, AShadowIsFoundBesideTheConfig) {
+  for (const auto& [name, want] :
+       {std::pair{"config.yaml", "next.yaml"}, {"/etc/epp/config.yaml", "/etc/epp/next.yaml"}}) {
+    Diagnostics out;
+    const ResolvedConfig config = Resolve(
+        std::make_shared<const SourceText>(SourceText{
+            name, "epp: {shadow: {file: next.yaml, sample: 5%}}\nplugins: [{type: queue-scorer}]"}),
+        TestCatalog(), {}, out);
+    ASSERT_TRUE(out.ok()) << out.Render();
+    ASSERT_TRUE(config.shadow);
+    EXPECT_EQ(config.shadow->file, want);
+    EXPECT_DOUBLE_EQ(config.shadow->sample, 0.05);
+  }
+}
+
 TEST(ResolveTest, JsonAndMissingVersion) {
   const Outcome outcome =
       ResolveText("{\"plugins\":[{\"type\":\"rich\",\n\t\"parameters\":{\"count\":5.0}}]}");

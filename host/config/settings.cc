@@ -28,6 +28,16 @@ constexpr std::string_view kTlsVersions[] = {"", "VersionTLS10", "VersionTLS11",
 constexpr std::array kTable = {
     SettingSpec{"config.file", Type::kText, "\"\"", "scheduling config; --config-file wins",
                 &Settings::config_file},
+    SettingSpec{"config.watch", Type::kBool, "true",
+                "follow the config file and the plugin directories; false: only epp reload and "
+                "SIGHUP apply changes",
+                &Settings::config_watch},
+    SettingSpec{"config.settle", Type::kDuration, "\"250ms\"",
+                "quiet time after the last change of a file", &Settings::config_settle, 0,
+                60 * kSecond},
+    SettingSpec{"config.jitter", Type::kDuration, "\"0s\"",
+                "random delay before a change is applied, for several replicas",
+                &Settings::config_jitter, 0, 3600 * kSecond},
     SettingSpec{"config.state_dir", Type::kText, "\"/var/lib/epp\"", "history, quarantine list",
                 &Settings::state_dir},
 
@@ -119,6 +129,10 @@ constexpr std::array kTable = {
     SettingSpec{"scrape.stale_after", Type::kDuration, "\"2s\"",
                 "age at which an endpoint's metrics count as stale", &Settings::stale_after,
                 1'000'000, 3600 * kSecond},
+
+    SettingSpec{"envoy.endpoints_file", Type::kText, "\"\"",
+                "keep the pool's members here for an EDS cluster of Envoy; \"\": off",
+                &Settings::envoy_endpoints_file},
 
     SettingSpec{"decisions.records", Type::kInt, "1024", "decisions kept for epp explain; 0: none",
                 &Settings::records, 0, 65536},

@@ -20,6 +20,9 @@ namespace epp::config {
 struct Settings {
   // [config]
   std::string config_file;
+  bool config_watch = false;
+  int64_t config_settle = 0;
+  int64_t config_jitter = 0;
   std::string state_dir;
   // [plugins]
   std::vector<std::string> plugin_dirs;
@@ -58,6 +61,8 @@ struct Settings {
   int64_t scrape_timeout = 0;
   int64_t scrape_max_body = 0;
   int64_t stale_after = 0;
+  // [envoy]
+  std::string envoy_endpoints_file;
   // [decisions]
   int64_t records = 0;
   bool observe = false;

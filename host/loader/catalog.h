@@ -60,6 +60,9 @@ class Catalog {
   // Adds a type that is linked into the host, such as file-discovery.
   void AddBuiltin(const epp_plugin_type* type);
 
+  // Adds a library that is loaded already. FailedPrecondition when another offers one of its names.
+  absl::Status Add(std::shared_ptr<const Library> library);
+
   // By name or alias; null when unknown. `via_alias` (optional) tells that an alias matched.
   const TypeEntry* Find(std::string_view name, bool* via_alias = nullptr) const;
   // Sorted by name, aliases excluded.
@@ -68,7 +71,6 @@ class Catalog {
   std::span<const RefusedLibrary> refused() const { return refused_; }
 
  private:
-  absl::Status Add(std::shared_ptr<const Library> library);
   void Insert(TypeEntry entry);
 
   std::map<std::string, TypeEntry, std::less<>> by_name_;

@@ -67,7 +67,7 @@ int ChildMain(const TrialBody& body) {
   if (!status.ok()) {
     tell(TrialState::kBadLibrary, {status.message().data(), status.message().size()});
   } else if (!diagnostics.ok()) {
-    tell(TrialState::kConfigErrors, EncodeErrors(diagnostics));
+    tell(TrialState::kConfigErrors, EncodeErrors(diagnostics, *trial->config));
   } else {
     tell(TrialState::kGood, "");
   }

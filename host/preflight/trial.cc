@@ -221,8 +221,7 @@ constexpr const char* kCode = "EPP-LOAD-PREFLIGHT";
 
 }  // namespace
 
-bool Run(const Trial& trial, const TrialLimits& limits,
-         std::shared_ptr<const config::SourceText> text, config::Diagnostics& out) {
+bool Run(const Trial& trial, const TrialLimits& limits, config::Diagnostics& out) {
   const auto cannot = [&](std::string_view why) {
     out.Error({}, kCode, StrCat("the trial of new libraries cannot be run: ", why), "",
               "plugins.preflight = \"0s\" turns trials off");
@@ -261,7 +260,7 @@ bool Run(const Trial& trial, const TrialLimits& limits,
     return false;
   }
   if (state == TrialState::kGood) return true;
-  if (state == TrialState::kConfigErrors && DecodeErrors(said, std::move(text), out)) return false;
+  if (state == TrialState::kConfigErrors && DecodeErrors(said, trial.config, out)) return false;
   out.Error({}, kCode, StrCat("trial of new libraries: ", utf8::Sanitise(said)));
   return false;
 }

@@ -37,8 +37,7 @@ struct TrialLibrary {
 struct Trial {
   std::string settings;  // TOML
   std::string own_plugins_dir;
-  std::string config_name;
-  std::string config_text;
+  std::shared_ptr<const config::SourceText> config;
   std::vector<TrialLibrary> libraries;
   // What quarantined libraries offer, as loader::Identity::offers.
   std::vector<std::string> quarantined_offers;
@@ -52,10 +51,9 @@ struct TrialLimits {
 
 // Runs the child and waits. True when it came through. Else `out` has what it reported (errors of
 // the config, as a build would) or how it failed, as EPP-LOAD-PREFLIGHT with library, digest and
-// interface. `text` is what marks in the config point to.
+// interface.
 // Threads: any one at a time; safe while other threads run anything. Cost: a process, some 100 ms.
-bool Run(const Trial& trial, const TrialLimits& limits,
-         std::shared_ptr<const config::SourceText> text, config::Diagnostics& out);
+bool Run(const Trial& trial, const TrialLimits& limits, config::Diagnostics& out);
 
 // Digests that came through in this process's life.
 bool IsProven(std::string_view digest);

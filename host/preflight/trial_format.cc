@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 
 #include "host/base/str_cat.h"
 
@@ -58,6 +59,26 @@ class Reader {
   bool ok_ = true;
 };
 
+// 0: no text; 1: the config itself; 2 and more: the files that it includes, in order.
+uint64_t NumberOf(const config::SourceText* text, const config::SourceText& config) {
+  if (text == nullptr) return 0;
+  uint64_t number = 2;
+  for (const auto& [path, included] : config.included) {
+    if (included.text.get() == text) return number;
+    ++number;
+  }
+  return 1;
+}
+
+std::shared_ptr<const config::SourceText> SourceOf(
+    uint64_t number, const std::shared_ptr<const config::SourceText>& config) {
+  if (number == 0) return nullptr;
+  if (number >= 2 && number - 2 < config->included.size()) {
+    return std::next(config->included.begin(), static_cast<ptrdiff_t>(number - 2))->second.text;
+  }
+  return config;
+}
+
 absl::Status WriteAll(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t n = write(fd, bytes.data(), bytes.size());
@@ -80,8 +101,16 @@ absl::StatusOr<UniqueFd> WriteJob(const Trial& trial, const TrialLimits& limits)
   w.Number(static_cast<uint64_t>(getpid()));
   w.Text(trial.settings);
   w.Text(trial.own_plugins_dir);
-  w.Text(trial.config_name);
-  w.Text(trial.config_text);
+  w.Text(trial.config->name);
+  w.Text(trial.config->text);
+  w.Number(trial.config->included.size());
+  for (const auto& [path, included] : trial.config->included) {
+    w.Text(path);
+    w.Text(included.error);
+    w.Number(included.text != nullptr);
+    w.Text(included.text ? included.text->name : "");
+    w.Text(included.text ? included.text->text : "");
+  }
   w.Number(trial.quarantined_offers.size());
   for (const std::string& offers : trial.quarantined_offers) w.Text(offers);
   w.Number(trial.libraries.size());
@@ -115,8 +144,20 @@ absl::StatusOr<Trial> ReadJob(int fd, TrialLimits* limits) {
   limits->parent = static_cast<pid_t>(r.Number());
   trial.settings = r.Text();
   trial.own_plugins_dir = r.Text();
-  trial.config_name = r.Text();
-  trial.config_text = r.Text();
+  config::SourceText config;
+  config.name = r.Text();
+  config.text = r.Text();
+  const uint64_t included = r.Number();
+  for (uint64_t i = 0; i < included && r.ok(); ++i) {
+    config::SourceText::Included& file = config.included[std::string(r.Text())];
+    file.error = r.Text();
+    const bool usable = r.Number() != 0;
+    config::SourceText text;
+    text.name = r.Text();
+    text.text = r.Text();
+    if (usable) file.text = std::make_shared<const config::SourceText>(std::move(text));
+  }
+  trial.config = std::make_shared<const config::SourceText>(std::move(config));
   const uint64_t quarantined = r.Number();
   for (uint64_t i = 0; i < quarantined && r.ok(); ++i) {
     trial.quarantined_offers.emplace_back(r.Text());
@@ -136,9 +177,17 @@ absl::StatusOr<Trial> ReadJob(int fd, TrialLimits* limits) {
   return trial;
 }
 
-std::string EncodeErrors(const config::Diagnostics& diagnostics) {
+std::string EncodeErrors(const config::Diagnostics& diagnostics, const config::SourceText& config) {
   std::string out;
   Writer w(&out);
+  const auto mark = [&](const config::Mark& m) {
+    w.Number(NumberOf(m.source.get(), config));
+    w.Number(m.line);
+    w.Number(m.column);
+    w.Number(m.length);
+  };
+  w.Number(diagnostics.redacted().size());
+  for (const config::Mark& m : diagnostics.redacted()) mark(m);
   for (const config::Diagnostic& d : diagnostics.all()) {
     if (out.size() > Report::kTextBytes / 2) break;
     w.Text(d.code);
@@ -146,18 +195,25 @@ std::string EncodeErrors(const config::Diagnostics& diagnostics) {
     w.Text(std::string_view(d.message).substr(0, 8192));
     w.Text(std::string_view(d.caret).substr(0, 1024));
     w.Text(std::string_view(d.hint).substr(0, 8192));
-    w.Number(d.mark.source ? 1 : 0);
-    w.Number(d.mark.line);
-    w.Number(d.mark.column);
-    w.Number(d.mark.length);
+    mark(d.mark);
   }
   w.Text("");
   return out;
 }
 
-bool DecodeErrors(std::string_view text, std::shared_ptr<const config::SourceText> source,
+bool DecodeErrors(std::string_view text, const std::shared_ptr<const config::SourceText>& config,
                   config::Diagnostics& out) {
   Reader r(text);
+  const auto mark = [&] {
+    config::Mark m;
+    m.source = SourceOf(r.Number(), config);
+    m.line = static_cast<uint32_t>(r.Number());
+    m.column = static_cast<uint32_t>(r.Number());
+    m.length = static_cast<uint32_t>(r.Number());
+    return m;
+  };
+  const uint64_t redacted = r.Number();
+  for (uint64_t i = 0; i < redacted && r.ok(); ++i) out.Redact(mark());
   size_t errors = 0;
   for (;;) {
     const std::string code(r.Text());
@@ -167,17 +223,13 @@ bool DecodeErrors(std::string_view text, std::shared_ptr<const config::SourceTex
     const std::string message(r.Text());
     const std::string caret(r.Text());
     const std::string hint(r.Text());
-    config::Mark mark;
-    if (r.Number() != 0) mark.source = source;
-    mark.line = static_cast<uint32_t>(r.Number());
-    mark.column = static_cast<uint32_t>(r.Number());
-    mark.length = static_cast<uint32_t>(r.Number());
+    const config::Mark at = mark();
     if (!r.ok()) return false;
     if (error) {
-      out.Error(mark, code, message, caret, hint);
+      out.Error(at, code, message, caret, hint);
       ++errors;
     } else {
-      out.Warning(mark, code, message, caret, hint);
+      out.Warning(at, code, message, caret, hint);
     }
   }
 }

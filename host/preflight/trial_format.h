@@ -33,10 +33,10 @@ absl::StatusOr<UniqueFd> WriteJob(const Trial& trial, const TrialLimits& limits)
 // The trial's bytes stay mapped for ever.
 absl::StatusOr<Trial> ReadJob(int fd, TrialLimits* limits);
 
-// Warnings included.
-std::string EncodeErrors(const config::Diagnostics& diagnostics);
-// Adds them to `out`. False when the text is none of ours.
-bool DecodeErrors(std::string_view text, std::shared_ptr<const config::SourceText> source,
+// Warnings included. Marks point into `config` or a file that it includes, or nowhere.
+std::string EncodeErrors(const config::Diagnostics& diagnostics, const config::SourceText& config);
+// Adds them to `out`, with marks into `config`. False when the text is none of ours.
+bool DecodeErrors(std::string_view text, const std::shared_ptr<const config::SourceText>& config,
                   config::Diagnostics& out);
 
 }  // namespace epp::preflight

@@ -35,9 +35,18 @@ std::string NewRequestId(Random& random) {
                          high & 0xffff, low >> 48, low & 0xffffffffffff);
 }
 
-// Tells equal ids from different ones without showing them.
-uint64_t KeyedHash(std::string_view text, uint64_t key) {
-  return Random(std::hash<std::string_view>()(text) ^ key).Next();
+bool EqualsIgnoringCase(std::string_view a, std::string_view lower) {
+  return std::equal(a.begin(), a.end(), lower.begin(), lower.end(), [](char x, char y) {
+    return (x >= 'A' && x <= 'Z' ? static_cast<char>(x + 32) : x) == y;
+  });
+}
+
+// The first of several: what the client sent comes before what was added on the way.
+std::string_view ReceivedRequestId(std::span<const Header> headers) {
+  const auto it = std::find_if(headers.begin(), headers.end(), [](const Header& header) {
+    return EqualsIgnoringCase(header.name, "x-request-id");
+  });
+  return it == headers.end() ? "" : it->value;
 }
 
 telemetry::ErrorCode MetricCode(ErrorCode code) {
@@ -63,12 +72,6 @@ telemetry::ErrorCode MetricCode(ErrorCode code) {
       break;
   }
   return telemetry::ErrorCode::kUnknown;
-}
-
-bool EqualsIgnoringCase(std::string_view a, std::string_view lower) {
-  return std::equal(a.begin(), a.end(), lower.begin(), lower.end(), [](char x, char y) {
-    return (x >= 'A' && x <= 'Z' ? static_cast<char>(x + 32) : x) == y;
-  });
 }
 
 std::string_view TrimBlanks(std::string_view text) {
@@ -441,7 +444,7 @@ class Directing {
     if (!services().decisions->enabled()) return;
     record.objective.Set(View(request_.objective));
     record.priority = request_.priority;
-    record.fairness_hash = KeyedHash(View(request_.fairness_id), services().identifier_key);
+    record.fairness_hash = SipHash(View(request_.fairness_id), services().identifier_key);
     record.cached_predicted = state_.predicted_cached_tokens;
     if (serving().tokenized_prompt) {
       const epp_column& column = state_.context.request_columns[*serving().tokenized_prompt];
@@ -480,8 +483,10 @@ void Receive(RequestState& state, std::span<const Header> headers) {
   context.worker = state.worker.worker;
   context.Prepare();
 
-  if (state.headers.Find("x-request-id").value_or("").empty()) {
+  if (const std::string_view id = ReceivedRequestId(headers); id.empty()) {
     state.headers.Set("x-request-id", NewRequestId(state.worker.random));
+  } else if (state.headers.Find("x-request-id") != id) {
+    state.headers.Set("x-request-id", id);
   }
   state.path = RequestPath(state.headers.Find(":path").value_or(""),
                            state.headers.Find("x-original-path").value_or(""),

@@ -63,8 +63,7 @@ class HttpExchange final : public Exchange {
 HttpExchangeFactory::HttpExchangeFactory(const Services& services, uint32_t workers)
     : services_(services) {
   for (uint32_t w = 0; w < workers; ++w) {
-    const uint64_t seed = services.clock->unix_ns() ^ (services.identifier_key + w);
-    workers_.push_back(std::make_unique<WorkerState>(w, services_, seed));
+    workers_.push_back(std::make_unique<WorkerState>(w, services_, services.random_seed + w));
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "host/base/arena.h"
 #include "host/base/clock.h"
+#include "host/base/siphash.h"
 #include "host/pool/pool.h"
 #include "host/request/serving.h"
 #include "host/telemetry/decisions.h"
@@ -33,7 +34,8 @@ struct Services {
   telemetry::EppMetrics* metrics = nullptr;
   telemetry::DecisionRings* decisions = nullptr;
   RequestOptions options;
-  uint64_t identifier_key = 0;  // keys the hash under which fairness ids are recorded
+  SipKey identifier_key;     // of the hash under which fairness ids are recorded
+  uint64_t random_seed = 0;  // of the workers' generators
 };
 
 // A small fast generator, one per worker.

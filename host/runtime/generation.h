@@ -60,9 +60,13 @@ class Generation {
 
   const request::Serving& serving() const { return serving_; }
   const config::ResolvedConfig& config() const { return config_; }
+  // What the plugin directories held when it was built.
+  const loader::Catalog& catalog() const { return *catalog_; }
   const std::vector<DataSource>& sources() const { return sources_; }
   // Instances by order of creation, injected ones included.
   const std::vector<std::shared_ptr<loader::Instance>>& instances() const { return instances_; }
+  // The same with all that belongs to them.
+  const std::vector<std::shared_ptr<HeldInstance>>& held() const { return held_; }
   // How many of them came from the former generation.
   size_t kept_instances() const { return kept_instances_; }
   std::shared_ptr<loader::Instance> discovery() const { return discovery_; }

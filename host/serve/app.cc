@@ -7,14 +7,12 @@
 #include <csignal>
 #include <cstdlib>
 #include <functional>
-#include <mutex>
 #include <random>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "host/admin/admin_server.h"
-#include "host/base/file_watch.h"
 #include "host/base/quantity.h"
 #include "host/base/str_cat.h"
 #include "host/extproc/grpc_server.h"
@@ -26,6 +24,7 @@
 #include "host/scrape/scrape_loop.h"
 #include "host/serve/conditions.h"
 #include "host/serve/documents.h"
+#include "host/serve/envoy_endpoints.h"
 #include "host/serve/generations.h"
 #include "host/serve/load.h"
 #include "host/serve/metrics_port.h"
@@ -34,8 +33,10 @@
 #include "host/serve/plugin_states.h"
 #include "host/serve/pool_gauges.h"
 #include "host/serve/pool_log.h"
+#include "host/serve/reload_queue.h"
 #include "host/serve/traffic_meter.h"
 #include "host/serve/trial.h"
+#include "host/serve/triggers.h"
 #include "host/telemetry/log.h"
 
 namespace epp::serve {
@@ -43,11 +44,13 @@ namespace {
 
 constexpr uint64_t kSecond = 1'000'000'000;
 constexpr absl::Duration kFinishWithin = absl::Minutes(2);
-constexpr uint64_t kConfigSettleNs = kSecond / 4;
+constexpr uint64_t kRetryNs = kSecond;        // of a reload that met a half-written file
+constexpr uint64_t kFollowNs = kSecond / 10;  // between two looks at state that is followed
 constexpr uint64_t kProblemRepeatNs = 600 * kSecond;
 
 constexpr ConditionSpec kPoolEmpty{"pool-empty", 0};
 constexpr ConditionSpec kEndpointsRefused{"endpoints-file-refused", 0};
+constexpr ConditionSpec kEnvoyFile{"envoy-endpoints-file", 0};
 constexpr ConditionSpec kMetricsStale{"metrics-stale", 2 * kSecond};
 constexpr ConditionSpec kFlapping{"endpoint-flapping", 0};
 constexpr ConditionSpec kClockStep{"clock-step", 0};
@@ -96,6 +99,10 @@ void WatchForCrashes(const config::Settings& settings) {
           {{"config.state_dir", settings.state_dir}});
     }
   }
+  if (settings.preflight == 0) {
+    EPP_LOG_EXEMPT(kWarn, "main", "new plugin libraries are not tried before they are loaded",
+                   {{"plugins.preflight", "0s"}});
+  }
   const bool json = settings.log_format == "json" ||
                     (settings.log_format == "auto" && isatty(STDERR_FILENO) != 1 &&
                      std::getenv("JOURNAL_STREAM") == nullptr);
@@ -131,9 +138,10 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     grpc_.reset();
     factory_.reset();
     discovery_.reset();
-    config_watch_.reset();
+    triggers_.reset();
     scraper_.reset();
     generations_.reset();
+    platform_.pool().RemoveListener(envoy_endpoints_.get());
     platform_.pool().RemoveListener(gone_.get());
     platform_.pool().RemoveListener(pool_log_.get());
     platform_.pool().RemoveListener(names_.get());
@@ -151,6 +159,11 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     platform_.pool().AddListener(pool_log_);
 
     if (absl::Status status = StartDiscovery(diagnostics); !status.ok()) return status;
+    if (!settings_.envoy_endpoints_file.empty()) {
+      envoy_endpoints_ = std::make_shared<EnvoyEndpoints>(settings_.envoy_endpoints_file);
+      platform_.pool().AddListener(envoy_endpoints_);
+      envoy_endpoints_->Start();
+    }
     StartScraping();
     if (absl::Status status = generations_->Publish(scraper_.get()); !status.ok()) return status;
     if (absl::Status status = StartListeners(); !status.ok()) return status;
@@ -163,13 +176,20 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     sigemptyset(&signals);
     for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&signals, signal);
     uint64_t next_flush = clock_.mono_ns();
-    WatchConfig();
+    uint64_t next_second = clock_.mono_ns();
+    StartTriggers();
     for (;;) {
-      const timespec second{1, 0};
-      const int signal = sigtimedwait(&signals, nullptr, &second);
-      traffic_.Sample(clock_.mono_ns());
-      Watch();
-      if (signal == SIGHUP) ReloadNow();
+      const timespec wait = UntilNext(next_second);
+      siginfo_t info{};
+      const int signal = sigtimedwait(&signals, &info, &wait);
+      if (clock_.mono_ns() >= next_second) {
+        next_second = clock_.mono_ns() + kSecond;
+        traffic_.Sample(clock_.mono_ns());
+        Watch();
+      }
+      // Our own ones only wake this thread up.
+      if (signal == SIGHUP && info.si_code != SI_TKILL) reloads_.Add({"signal", nullptr}, 0);
+      ReloadNow();
       generations_->Collect();
       if (hooks.tick) hooks.tick();
       if (clock_.mono_ns() >= next_flush) {
@@ -263,11 +283,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   std::string GenerationsJson() override { return generations_->HistoryJson(); }
   std::string PluginsJson() override { return PluginsDocument(*generations_->current()); }
   void Reload(std::string cause, std::function<void(admin::ReloadAnswer)> done) override {
-    {
-      std::lock_guard lock(reload_mutex_);
-      reloads_.push_back({std::move(cause), std::move(done)});
-    }
-    pthread_kill(config_thread_, SIGHUP);
+    Ask({std::move(cause), std::move(done)}, 0);
   }
   std::string PluginStateJson(std::string_view name) override {
     const auto generation = generations_->current();
@@ -286,32 +302,53 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     return command_line_.flags.pool_name.empty() ? "epp" : command_line_.flags.pool_name;
   }
 
-  // Follows the config file, where there is one.
-  void WatchConfig() {
-    if (settings_.config_file.empty() || settings_.config_file == "-") return;
-    config_watch_ = std::make_unique<FileWatch>(
-        settings_.config_file, FileWatch::Options{.debounce_ns = kConfigSettleNs}, [this] {
-          Reload("file change", nullptr);
-          return false;
+  void Ask(ReloadQueue::Request request, uint64_t delay_ns) {
+    reloads_.Add(std::move(request), clock_.mono_ns() + delay_ns);
+    pthread_kill(config_thread_, SIGHUP);
+  }
+
+  // Follows the config file and what it includes, where there is one, and the plugin directories.
+  void StartTriggers() {
+    if (!settings_.config_watch) return;
+    std::vector<std::string> dirs = settings_.plugin_dirs;
+    if (dirs.empty()) dirs.push_back(OwnPluginsDir());
+    triggers_ = std::make_unique<Triggers>(
+        generations_->WatchedFiles(), std::move(dirs),
+        Triggers::Options{.settle_ns = static_cast<uint64_t>(settings_.config_settle),
+                          .jitter_ns = static_cast<uint64_t>(settings_.config_jitter)},
+        [this](std::string cause, uint64_t delay_ns) {
+          Ask({std::move(cause), nullptr}, delay_ns);
         });
-    config_watch_->Start();
+  }
+
+  // How long the config thread may sleep.
+  timespec UntilNext(uint64_t next_second) const {
+    const uint64_t now = clock_.mono_ns();
+    uint64_t wake = std::min(next_second, reloads_.due_ns());
+    if (generations_->following()) wake = std::min(wake, now + kFollowNs);
+    const uint64_t wait = wake > now ? wake - now : 0;
+    return {static_cast<time_t>(wait / kSecond), static_cast<long>(wait % kSecond)};
   }
 
   // On the config thread: what was asked for since the last time, as one reload.
   void ReloadNow() {
-    std::vector<PendingReload> pending;
-    {
-      std::lock_guard lock(reload_mutex_);
-      pending.swap(reloads_);
-    }
-    for (const PendingReload& reload : pending) {
+    const uint64_t now = clock_.mono_ns();
+    ReloadQueue::Batch batch = reloads_.Take(now);
+    if (batch.requests.empty()) return;
+    const uint64_t retry_ns = (batch.postponed_ns != 0 ? batch.postponed_ns : now) + kRetryNs;
+    for (const ReloadQueue::Request& reload : batch.requests) {
       if (reload.cause == admin::kForcedReload) PluginHealth::Forgive(*generations_->current());
     }
     const ReloadOutcome outcome =
-        generations_->Reload(pending.empty() ? "signal" : pending.front().cause);
+        generations_->Reload(batch.requests.front().cause, /*may_wait=*/now < retry_ns);
+    if (outcome.unsettled) {
+      reloads_.Postpone(std::move(batch), now, retry_ns);
+      return;
+    }
+    if (triggers_) triggers_->Follow(generations_->WatchedFiles());
     const admin::ReloadAnswer answer{outcome.kind == ReloadOutcome::Kind::kRefused,
                                      ReloadJson(outcome), ReloadText(outcome)};
-    for (const PendingReload& reload : pending) {
+    for (const ReloadQueue::Request& reload : batch.requests) {
       if (reload.done) reload.done(answer);
     }
   }
@@ -381,7 +418,8 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     services.serving = &serving_;
     services.metrics = &platform_.metrics();
     services.decisions = &rings_;
-    services.identifier_key = uint64_t{std::random_device()()} << 32 | std::random_device()();
+    services.identifier_key = SipKey::Random();
+    services.random_seed = SipKey::Random().k0;
     services.options.max_body_bytes = static_cast<uint64_t>(settings_.max_body);
     services.options.subset_filter = command_line_.flags.subset_filter;
     services.options.emit_endpoint_scores = command_line_.flags.emit_endpoint_scores;
@@ -484,6 +522,10 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     conditions_.Set(kPoolEmpty, total == 0, "the pool has no endpoints");
     conditions_.Set(kMetricsStale, stale > 0,
                     StrCat(stale, " of ", total, " endpoints have no fresh metrics"));
+    if (envoy_endpoints_) {
+      const std::string problem = envoy_endpoints_->problem();
+      conditions_.Set(kEnvoyFile, !problem.empty(), problem);
+    }
     const uint32_t changes = pool_log_->most_changes_a_minute(now);
     conditions_.Set(kFlapping, changes > kFlappingChanges,
                     StrCat("an endpoint changed its state ", changes, " times in a minute"));
@@ -546,19 +588,15 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   bool clock_seen_ = false;
   std::shared_ptr<admin::Names> names_ = std::make_shared<admin::Names>();
   std::shared_ptr<GoneEndpoints> gone_ = std::make_shared<GoneEndpoints>(&platform_.metrics());
+  std::shared_ptr<EnvoyEndpoints> envoy_endpoints_;
   ScrapeCounters scrape_counters_;
   StreamCounters stream_counters_;
   request::ServingSlot serving_;
   std::unique_ptr<Generations> generations_;
-  struct PendingReload {
-    std::string cause;
-    std::function<void(admin::ReloadAnswer)> done;
-  };
-  std::mutex reload_mutex_;
-  std::vector<PendingReload> reloads_;
+  ReloadQueue reloads_;
   // Who makes the app also runs it; servers may ask for a reload before Run.
   const pthread_t config_thread_ = pthread_self();
-  std::unique_ptr<FileWatch> config_watch_;
+  std::unique_ptr<Triggers> triggers_;
   std::unique_ptr<scrape::ScrapeLoop> scraper_;
   std::unique_ptr<pool::Discovery> discovery_;
   std::unique_ptr<request::HttpExchangeFactory> factory_;

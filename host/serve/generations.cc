@@ -1,18 +1,24 @@
 #include "host/serve/generations.h"
 
+#include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/time/time.h"
 #include "host/base/json_writer.h"
 #include "host/base/str_cat.h"
+#include "host/config/includes.h"
 #include "host/serve/documents.h"
 #include "host/serve/trial.h"
+#include "host/serve/triggers.h"
 #include "host/telemetry/log.h"
 
 namespace epp::serve {
 namespace {
 
 constexpr ConditionSpec kConfigRefused{"config-refused", 0};
+constexpr ConditionSpec kPluginRefused{"plugin-refused", 0};
+constexpr ConditionSpec kPluginMissing{"plugin-missing", 0};
 constexpr size_t kDigestDigits = 8;
 
 std::string_view View(const absl::Status& status) {
@@ -57,6 +63,22 @@ void WriteOutcome(const ReloadOutcome& outcome, JsonWriter& w) {
                                    absl::UTCTimeZone()));
   w.Field("took_ms", static_cast<double>(outcome.took_ns) * 1e-6);
   w.Field("kept", outcome.kept).Field("created", outcome.created);
+  w.Field("carried", outcome.carried);
+  w.Key("lost").BeginArray();
+  for (const runtime::LostState& lost : outcome.lost) {
+    w.BeginObject();
+    w.Field("plugin", lost.plugin).Field("type", lost.type).Field("why", lost.why);
+    w.EndObject();
+  }
+  w.EndArray();
+  w.Key("refused_libraries").BeginArray();
+  for (const LibraryReport::Refused& refused : outcome.refused_libraries) {
+    w.BeginObject();
+    w.Field("path", refused.path).Field("why", refused.why);
+    w.Field("former_goes_on", refused.former_goes_on);
+    w.EndObject();
+  }
+  w.EndArray();
   if (!outcome.diagnostics.empty()) w.Field("diagnostics", outcome.diagnostics);
 }
 
@@ -70,7 +92,9 @@ Generations::Generations(const cli::ServeCommandLine& command_line, Platform* pl
       serving_(serving),
       names_(names),
       conditions_(conditions),
-      clock_(clock) {}
+      clock_(clock),
+      carrier_(&platform->metrics()),
+      draining_(conditions, &platform->metrics()) {}
 
 Generations::~Generations() {
   serving_->Publish(nullptr);
@@ -80,15 +104,12 @@ Generations::~Generations() {
     lock.unlock();
   }
   Collect();
+  carrier_.Clear();
 }
 
 // The last user of a generation may be a worker, which must not run a plugin's destroy.
 std::shared_ptr<runtime::Generation> Generations::Own(
     std::unique_ptr<runtime::Generation> generation) {
-  {
-    std::lock_guard lock(mutex_);
-    ++alive_;
-  }
   return {generation.release(), [this](runtime::Generation* dead) {
             std::lock_guard lock(mutex_);
             dead_.emplace_back(dead);
@@ -97,14 +118,15 @@ std::shared_ptr<runtime::Generation> Generations::Own(
 
 void Generations::Collect() {
   std::vector<std::unique_ptr<runtime::Generation>> dead;
-  uint64_t alive = 0;
   {
     std::lock_guard lock(mutex_);
     dead.swap(dead_);
-    alive_ -= dead.size();
-    alive = alive_;
   }
-  platform_->metrics().generations_draining.Set(alive > 0 ? static_cast<double>(alive - 1) : 0);
+  for (const auto& generation : dead) draining_.Gone(generation.get());
+  if (carrier_.following()) {
+    carrier_.Follow([this](const runtime::HeldInstance& held) { return draining_.Uses(held); });
+  }
+  draining_.Look(clock_->mono_ns());
 }
 
 bool Generations::Build(std::shared_ptr<const config::SourceText> text, config::Diagnostics& out) {
@@ -125,7 +147,8 @@ absl::Status Generations::Publish(scrape::ScrapeLoop* scraper) {
     std::lock_guard lock(mutex_);
     first = current_;
   }
-  if (absl::Status status = Swap(first); !status.ok()) return status;
+  if (absl::Status status = Swap(first, nullptr, nullptr); !status.ok()) return status;
+  ReportLibraries();
   ReloadOutcome outcome;
   outcome.kind = ReloadOutcome::Kind::kApplied;
   outcome.generation = first->serving().number;
@@ -139,13 +162,17 @@ absl::Status Generations::Publish(scrape::ScrapeLoop* scraper) {
 }
 
 // Everything that new requests and scrapes use, in the order that none sees half of it.
-absl::Status Generations::Swap(std::shared_ptr<runtime::Generation> next) {
+absl::Status Generations::Swap(std::shared_ptr<runtime::Generation> next,
+                               const runtime::Generation* former, runtime::StateReport* state) {
   next->AttachToPool();
   names_->Add(NamesOf(*next));
   // Columns that the new generation is the first to read must be in the frame before it serves.
   platform_->pool().Publish();
   if (absl::Status status = scraper_->SetSources(SourcesOf(next)); !status.ok()) return status;
+  // Last, so that little is learned by the old ones that the new ones miss.
+  if (former != nullptr) *state = carrier_.Carry(*former, *next);
   serving_->Publish(std::shared_ptr<const request::Serving>(next, &next->serving()));
+  draining_.Came(next.get(), clock_->mono_ns());
   const uint64_t now = clock_->unix_ns();
   {
     std::lock_guard lock(mutex_);
@@ -159,7 +186,7 @@ absl::Status Generations::Swap(std::shared_ptr<runtime::Generation> next) {
   return absl::OkStatus();
 }
 
-ReloadOutcome Generations::Reload(std::string_view cause) {
+ReloadOutcome Generations::Reload(std::string_view cause, bool may_wait) {
   const uint64_t begin = clock_->mono_ns();
   ReloadOutcome outcome;
   outcome.cause = cause;
@@ -169,19 +196,22 @@ ReloadOutcome Generations::Reload(std::string_view cause) {
 
   config::Diagnostics diagnostics;
   const auto text = ReadConfig(command_line_);
+  if (text.ok()) {
+    std::lock_guard lock(mutex_);
+    tried_ = *text;
+  }
   std::unique_ptr<runtime::Generation> built;
   if (!text.ok()) {
     diagnostics.Error({}, "EPP-CFG-READ", std::string(View(text.status())));
   } else {
     PluginFiles files = FindPlugins(command_line_.settings.settings());
-    const auto serving = platform_->catalog();
-    const bool proven = Prove(command_line_, *text, files, serving.get(), diagnostics);
-    const bool plugins_changed = proven && platform_->Rescan(std::move(files));
-    plugins_refused_ |= plugins_changed;
+    const bool proven = Prove(command_line_, *text, files, platform_->catalog().get(), diagnostics);
+    LibraryReport libraries;
+    if (proven) libraries = platform_->Rescan(*former, std::move(files));
+    outcome.refused_libraries = std::move(libraries.refused);
     if (!proven) {
       outcome.digest = platform_->DigestOf(**text).substr(0, kDigestDigits);
-    } else if (!plugins_changed && !plugins_refused_ &&
-               platform_->DigestOf(**text) == former->config().digest) {
+    } else if (!libraries.changed && platform_->DigestOf(**text) == former->config().digest) {
       outcome.kind = ReloadOutcome::Kind::kUnchanged;
       outcome.digest = former->config().digest.substr(0, kDigestDigits);
     } else if ((*text)->text.find_first_not_of(" \t\r\n") == std::string::npos) {
@@ -194,23 +224,54 @@ ReloadOutcome Generations::Reload(std::string_view cause) {
       outcome.digest = platform_->DigestOf(**text).substr(0, kDigestDigits);
     }
   }
+  if (may_wait && !built && Unsettled(outcome)) {
+    outcome.unsettled = true;
+    return outcome;
+  }
   if (built) {
     outcome.kept = built->kept_instances();
     outcome.created = built->instances().size() - outcome.kept;
     std::shared_ptr<runtime::Generation> next = Own(std::move(built));
-    if (const absl::Status status = Swap(next); status.ok()) {
+    runtime::StateReport state;
+    if (const absl::Status status = Swap(next, former.get(), &state); status.ok()) {
       outcome.kind = ReloadOutcome::Kind::kApplied;
       outcome.generation = ++last_number_;
+      outcome.carried = state.carried;
+      outcome.lost = std::move(state.lost);
     } else {
       diagnostics.Error({}, "EPP-CFG-SOURCE", std::string(View(status)));
     }
   }
-  if (outcome.kind != ReloadOutcome::Kind::kRefused) plugins_refused_ = false;
   outcome.diagnostics = diagnostics.Render();
   outcome.took_ns = clock_->mono_ns() - begin;
   Report(outcome);
   Remember(outcome);
   return outcome;
+}
+
+// Would it refuse what was written a moment ago?
+bool Generations::Unsettled(const ReloadOutcome& outcome) const {
+  const bool refused = outcome.kind == ReloadOutcome::Kind::kRefused;
+  if (refused && ChangedLately(command_line_.settings.settings().config_file)) return true;
+  return std::ranges::any_of(outcome.refused_libraries, [](const LibraryReport::Refused& library) {
+    return ChangedLately(library.path);
+  });
+}
+
+void Generations::ReportLibraries() {
+  const LibraryReport libraries = platform_->libraries();
+  std::string refused;
+  for (const LibraryReport::Refused& library : libraries.refused) {
+    StrAppend(&refused, refused.empty() ? "" : "; ", library.why,
+              library.former_goes_on ? ", its former build goes on" : "");
+  }
+  conditions_->Set(kPluginRefused, !refused.empty(), refused);
+  std::string missing;
+  for (const std::string& path : libraries.missing) {
+    StrAppend(&missing, missing.empty() ? "" : ", ", path);
+  }
+  conditions_->Set(kPluginMissing, !missing.empty(),
+                   StrCat("libraries in use are gone, a restart would not find them: ", missing));
 }
 
 void Generations::Report(const ReloadOutcome& outcome) {
@@ -221,6 +282,7 @@ void Generations::Report(const ReloadOutcome& outcome) {
   conditions_->Set(kConfigRefused, refused,
                    StrCat("the config on disk was refused: ",
                           outcome.diagnostics.substr(0, outcome.diagnostics.find('\n'))));
+  ReportLibraries();
   const uint64_t took_ms = outcome.took_ns / 1'000'000;
   switch (outcome.kind) {
     case ReloadOutcome::Kind::kApplied:
@@ -230,6 +292,8 @@ void Generations::Report(const ReloadOutcome& outcome) {
                       {"cause", outcome.cause},
                       {"kept", outcome.kept},
                       {"created", outcome.created},
+                      {"carried", outcome.carried},
+                      {"state_lost", outcome.lost.size()},
                       {"took_ms", took_ms}});
       break;
     case ReloadOutcome::Kind::kUnchanged:
@@ -262,6 +326,18 @@ uint64_t Generations::since_unix_ns() const {
   return since_unix_ns_;
 }
 
+std::vector<std::string> Generations::WatchedFiles() const {
+  std::set<std::string> files;
+  const std::string& config = command_line_.settings.settings().config_file;
+  if (!config.empty() && config != "-") files.insert(config);
+  std::lock_guard lock(mutex_);
+  for (const config::SourceText* text :
+       {current_ ? current_->config().source.get() : nullptr, tried_.get()}) {
+    if (text) files.merge(config::IncludedPaths(*text));
+  }
+  return {files.begin(), files.end()};
+}
+
 std::string Generations::HistoryJson() const {
   std::string out;
   JsonWriter w(&out);
@@ -291,19 +367,32 @@ std::string ReloadJson(const ReloadOutcome& outcome) {
 }
 
 std::string ReloadText(const ReloadOutcome& outcome) {
+  std::string out = outcome.diagnostics;
+  for (const LibraryReport::Refused& library : outcome.refused_libraries) {
+    StrAppend(&out, "warning: ", library.why,
+              library.former_goes_on ? "; its former build goes on\n" : "\n");
+  }
   switch (outcome.kind) {
     case ReloadOutcome::Kind::kApplied:
-      return StrCat(outcome.diagnostics, "generation ", outcome.generation, " serving after ",
-                    outcome.took_ns / 1'000'000, " ms; digest ", outcome.digest, "\n", outcome.kept,
-                    " instances kept with their state, ", outcome.created, " created\n");
+      StrAppend(&out, "generation ", outcome.generation, " serving after ",
+                outcome.took_ns / 1'000'000, " ms; digest ", outcome.digest, "\n", outcome.kept,
+                " instances kept with their state, ", outcome.created, " created");
+      if (outcome.carried > 0) StrAppend(&out, ", ", outcome.carried, " with carried-over state");
+      StrAppend(&out, "\n");
+      for (const runtime::LostState& lost : outcome.lost) {
+        StrAppend(&out, "state lost: plugin \"", lost.plugin, "\" (", lost.type, "): ", lost.why,
+                  "\n");
+      }
+      return out;
     case ReloadOutcome::Kind::kUnchanged:
-      return StrCat("unchanged: generation ", outcome.generation, " (digest ", outcome.digest,
-                    ") goes on serving\n");
+      StrAppend(&out, "unchanged: generation ", outcome.generation, " (digest ", outcome.digest,
+                ") goes on serving\n");
+      return out;
     case ReloadOutcome::Kind::kRefused:
       break;
   }
-  return StrCat(outcome.diagnostics, "refused; generation ", outcome.generation,
-                " keeps serving\n");
+  StrAppend(&out, "refused; generation ", outcome.generation, " keeps serving\n");
+  return out;
 }
 
 }  // namespace epp::serve

@@ -22,8 +22,10 @@
 #include "host/config/diagnostics.h"
 #include "host/request/serving.h"
 #include "host/runtime/generation.h"
+#include "host/runtime/state_transfer.h"
 #include "host/scrape/scrape_loop.h"
 #include "host/serve/conditions.h"
+#include "host/serve/draining.h"
 #include "host/serve/load.h"
 
 namespace epp::serve {
@@ -38,8 +40,13 @@ struct ReloadOutcome {
   uint64_t took_ns = 0;
   size_t kept = 0;  // instances taken over with their state
   size_t created = 0;
+  size_t carried = 0;  // of the created ones, those that got the state of their predecessor
+  std::vector<runtime::LostState> lost;
+  std::vector<LibraryReport::Refused> refused_libraries;
   std::string diagnostics;  // rendered; of a refusal, or warnings
   uint64_t unix_ns = 0;
+  // Nothing was decided: what would be refused changed a moment ago and may be half written.
+  bool unsettled = false;
 };
 
 class Generations {
@@ -56,14 +63,20 @@ class Generations {
   // Publishes it, and gives its sources to `scraper` from now on.
   absl::Status Publish(scrape::ScrapeLoop* scraper);
 
-  // Reads the config and the plugin directories again.
-  ReloadOutcome Reload(std::string_view cause);
+  // Reads the config and the plugin directories again. With may_wait, the outcome may be
+  // `unsettled`; call it again a moment later, without.
+  ReloadOutcome Reload(std::string_view cause, bool may_wait = false);
 
-  // Destroys generations that no request uses any more.
+  // Destroys generations that no request uses any more, and carries state from those that go.
   void Collect();
+  // Collect is wanted every 100 ms, not every second.
+  bool following() const { return carrier_.following(); }
 
   std::shared_ptr<const runtime::Generation> current() const;
   uint64_t since_unix_ns() const;
+  // What the serving config was read from, and what the last one that was tried was: the config
+  // file and all that they include, whether it is there or not.
+  std::vector<std::string> WatchedFiles() const;
   // Newest first: "epp.generations/1".
   std::string HistoryJson() const;
 
@@ -71,7 +84,10 @@ class Generations {
   static constexpr size_t kHistory = 12;
 
   std::shared_ptr<runtime::Generation> Own(std::unique_ptr<runtime::Generation> generation);
-  absl::Status Swap(std::shared_ptr<runtime::Generation> next);
+  absl::Status Swap(std::shared_ptr<runtime::Generation> next, const runtime::Generation* former,
+                    runtime::StateReport* state);
+  bool Unsettled(const ReloadOutcome& outcome) const;
+  void ReportLibraries();
   void Remember(ReloadOutcome outcome);
   void Report(const ReloadOutcome& outcome);
 
@@ -83,15 +99,15 @@ class Generations {
   const Clock* const clock_;
   scrape::ScrapeLoop* scraper_ = nullptr;
   uint64_t last_number_ = 0;
-  // Libraries that changed were refused, so the same again is no "unchanged".
-  bool plugins_refused_ = false;
+  runtime::StateCarrier carrier_;
+  Draining draining_;
 
   mutable std::mutex mutex_;  // the rest
   std::shared_ptr<runtime::Generation> current_;
   uint64_t since_unix_ns_ = 0;
   std::deque<ReloadOutcome> history_;  // newest first
+  std::shared_ptr<const config::SourceText> tried_;
   std::vector<std::unique_ptr<runtime::Generation>> dead_;
-  uint64_t alive_ = 0;
 };
 
 // "epp.reload/1", and what `epp reload --wait` prints.

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "host/base/str_cat.h"
+#include "host/config/includes.h"
 #include "host/pool/file_discovery.h"
 
 namespace epp::serve {
@@ -44,6 +45,20 @@ loader::LoadOptions OptionsFor(const config::Settings& settings) {
   options.own_dir = OwnPluginsDir();
   options.max_retired = static_cast<size_t>(settings.max_retired);
   return options;
+}
+
+std::set<std::string> Digests(const loader::Catalog& catalog) {
+  std::set<std::string> out;
+  for (const auto& library : catalog.libraries()) out.insert(library->info().digest);
+  return out;
+}
+
+LibraryReport ReportOf(const loader::Catalog& catalog) {
+  LibraryReport report;
+  for (const loader::RefusedLibrary& refused : catalog.refused()) {
+    report.refused.push_back({refused.path, std::string(refused.why.message())});
+  }
+  return report;
 }
 
 }  // namespace
@@ -138,6 +153,8 @@ absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfig(
     if (in.bad()) return absl::NotFoundError(StrCat(path, ": cannot be read: not a file"));
     content.resize(static_cast<size_t>(in.gcount()));
     text = {path, std::move(content)};
+    config::IncludedFiles files(path);
+    return config::ReadIncludes(std::move(text), files);
   }
   return std::make_shared<const config::SourceText>(std::move(text));
 }
@@ -153,6 +170,7 @@ Platform::Platform(const config::Settings& settings, uint32_t workers, bool stre
       builtins_(builtins.begin(), builtins.end()),
       catalog_(std::make_shared<const loader::Catalog>(
           OpenCatalog(settings, std::move(files), builtins_))),
+      libraries_(ReportOf(*catalog_)),
       registry_(static_cast<int>(workers)),
       metrics_(&registry_, MetricsOptions(settings, workers, stream_metrics)),
       plugin_metrics_(&registry_),
@@ -165,18 +183,40 @@ std::shared_ptr<const loader::Catalog> Platform::catalog() const {
   return catalog_;
 }
 
-bool Platform::Rescan(PluginFiles files) {
-  auto fresh =
-      std::make_shared<const loader::Catalog>(OpenCatalog(settings_, std::move(files), builtins_));
-  const auto digests = [](const loader::Catalog& catalog) {
-    std::set<std::string> out;
-    for (const auto& library : catalog.libraries()) out.insert(library->info().digest);
-    return out;
-  };
+LibraryReport Platform::Rescan(const runtime::Generation& former, PluginFiles files) {
+  loader::Catalog fresh = OpenCatalog(settings_, std::move(files), builtins_);
+  LibraryReport report = ReportOf(fresh);
+  std::set<std::string> used;
+  for (const auto& held : former.held()) {
+    const auto& library = held->instance()->type().library;
+    if (library != nullptr) used.insert(library->info().digest);
+  }
+  const std::set<std::string> found = Digests(fresh);
+  for (const auto& library : catalog()->libraries()) {
+    const loader::LibraryInfo& info = library->info();
+    if (found.contains(info.digest)) continue;
+    const auto refused =
+        std::ranges::find(report.refused, info.path, &LibraryReport::Refused::path);
+    const bool gone = access(info.path.c_str(), F_OK) != 0;
+    if (refused == report.refused.end() && !(gone && used.contains(info.digest))) continue;
+    // Another library may offer its types by now; that one is meant to be used.
+    if (!fresh.Add(library).ok()) continue;
+    if (refused != report.refused.end()) {
+      refused->former_goes_on = true;
+    } else {
+      report.missing.push_back(info.path);
+    }
+  }
+  report.changed = Digests(fresh) != Digests(former.catalog());
   std::lock_guard lock(mutex_);
-  const bool changed = digests(*fresh) != digests(*catalog_);
-  catalog_ = std::move(fresh);
-  return changed;
+  catalog_ = std::make_shared<const loader::Catalog>(std::move(fresh));
+  libraries_ = report;
+  return report;
+}
+
+LibraryReport Platform::libraries() const {
+  std::lock_guard lock(mutex_);
+  return libraries_;
 }
 
 std::string Platform::DigestOf(const config::SourceText& text) { return config::Digest(text); }

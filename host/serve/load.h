@@ -40,10 +40,22 @@ loader::Catalog OpenCatalog(const config::Settings& settings, PluginFiles files,
 loader::Catalog OpenCatalog(const config::Settings& settings,
                             std::span<const epp_plugin_type* const> builtins = {});
 
-// The text of the config that the command line names; empty for the built-in default. Errors:
-// NotFound and others with the path.
+// The text of the config that the command line names, with the files that it includes; empty for
+// the built-in default. Errors: NotFound and others with the path.
 absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfig(
     const cli::ServeCommandLine& command_line);
+
+// What a look into the plugin directories found.
+struct LibraryReport {
+  struct Refused {
+    std::string path;
+    std::string why;
+    bool former_goes_on = false;  // the build that was loaded from there before is still offered
+  };
+  bool changed = false;  // against what `former` was built from
+  std::vector<Refused> refused;
+  std::vector<std::string> missing;  // paths of libraries that are gone, but in use
+};
 
 // Everything that plugins run in, without a single listener.
 class Platform {
@@ -62,10 +74,11 @@ class Platform {
                                              config::Diagnostics& out,
                                              const runtime::Generation* former = nullptr);
 
-  // Looks into the plugin directories again, or takes what was found. True when the set of
-  // libraries changed.
-  bool Rescan() { return Rescan(FindPlugins(settings_)); }
-  bool Rescan(PluginFiles files);
+  // Takes what is found in the plugin directories now. A library that is refused now, or gone
+  // although `former` uses it, goes on as it was loaded.
+  LibraryReport Rescan(const runtime::Generation& former, PluginFiles files);
+  // What the last look found.
+  LibraryReport libraries() const;
   // What a generation of this text would have as its digest.
   static std::string DigestOf(const config::SourceText& text);
 
@@ -82,6 +95,7 @@ class Platform {
   const std::vector<const epp_plugin_type*> builtins_;
   mutable std::mutex mutex_;
   std::shared_ptr<const loader::Catalog> catalog_;
+  LibraryReport libraries_;
   std::shared_ptr<Interner> interner_ = std::make_shared<Interner>();
   telemetry::Registry registry_;
   telemetry::EppMetrics metrics_;

@@ -19,6 +19,7 @@ void Append(void* ctx, epp_str text) EPP_NOEXCEPT {
 
 bool PluginsReady(const runtime::Generation& generation, std::string* reason) {
   for (const auto& instance : generation.instances()) {
+    if (instance->guard().stuck()) continue;  // asking could take this thread, too
     const auto* ready = instance->Get<epp_readiness>(EPP_READINESS_ID);
     epp_error err{sizeof(epp_error), EPP_OK, {}};
     const loader::InFlight inside(instance->guard(), loader::Entry::kReadiness, 0);
@@ -34,6 +35,10 @@ bool PluginsReady(const runtime::Generation& generation, std::string* reason) {
 std::string StateJson(const loader::Instance& instance) {
   std::string state;
   const auto* dump = instance.Get<epp_dump_state>(EPP_DUMP_STATE_ID);
+  if (instance.guard().stuck()) {
+    JsonWriter(&state).Value("plugin does not return from another call");
+    return state;
+  }
   if (dump == nullptr) {
     JsonWriter(&state).Value("plugin does not support state collection");
     return state;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "host/base/str_cat.h"
+#include "host/runtime/state_transfer.h"
 #include "host/serve/plugin_states.h"
 #include "host/serve/trial_drive.h"
 
@@ -15,13 +16,13 @@ namespace {
 
 constexpr uint32_t kWorkers = 2;  // the child's
 
-preflight::Trial TrialOf(const cli::ServeCommandLine& command_line, const config::SourceText& text,
-                         const PluginFiles& files, const loader::Catalog* serving) {
+preflight::Trial TrialOf(const cli::ServeCommandLine& command_line,
+                         std::shared_ptr<const config::SourceText> text, const PluginFiles& files,
+                         const loader::Catalog* serving) {
   preflight::Trial trial;
   trial.settings = command_line.settings.Print();
   trial.own_plugins_dir = OwnPluginsDir();
-  trial.config_name = text.name;
-  trial.config_text = text.text;
+  trial.config = std::move(text);
   std::set<std::string> found;
   for (const auto& file : files.libraries.files) {
     const loader::LibraryInfo& info = file->info();
@@ -89,6 +90,18 @@ class Samples {
   std::vector<std::shared_ptr<runtime::HeldInstance>> held_;
 };
 
+// What a reload does with what instances have learned.
+void CarryState(Platform& platform, const preflight::Trial& trial,
+                const runtime::Generation& former) {
+  config::Diagnostics ignored;
+  const auto next = platform.Build(2, trial.config, ignored);
+  if (!next) return;
+  next->AttachToPool();
+  runtime::StateCarrier carrier(&platform.metrics());
+  carrier.Carry(former, *next);
+  carrier.Clear();
+}
+
 }  // namespace
 
 bool Prove(const cli::ServeCommandLine& command_line,
@@ -103,8 +116,8 @@ bool Prove(const cli::ServeCommandLine& command_line,
   if (proven) return true;
   preflight::TrialLimits limits;
   limits.time_ns = static_cast<uint64_t>(settings.preflight);
-  const preflight::Trial trial = TrialOf(command_line, *text, files, serving);
-  if (!preflight::Run(trial, limits, text, out)) {
+  const preflight::Trial trial = TrialOf(command_line, text, files, serving);
+  if (!preflight::Run(trial, limits, out)) {
     NoteRefused(files.libraries.refused, out);
     return false;
   }
@@ -158,12 +171,10 @@ absl::Status TryOut(const preflight::Trial& trial, config::Diagnostics& out) {
     seconds.Ask();
   };
   create_seconds();
-  auto generation = platform.Build(1,
-                                   std::make_shared<const config::SourceText>(
-                                       config::SourceText{trial.config_name, trial.config_text}),
-                                   out);
+  auto generation = platform.Build(1, trial.config, out);
   if (!generation) return absl::OkStatus();
-  Drive(platform, std::move(generation), [&] {
+  Drive(platform, std::move(generation), [&](const runtime::Generation& old) {
+    CarryState(platform, trial, old);
     // Both orders: the copies first, and after what they are copies of.
     seconds.Destroy();
     create_seconds();

@@ -76,7 +76,6 @@ class Driver {
     services.serving = &serving_;
     services.metrics = &platform_.metrics();
     services.decisions = &rings_;
-    services.identifier_key = 1;
     services.options.observe_responses = true;
     request::HttpExchangeFactory factory(services, platform_.workers());
     for (const uint32_t n : kPoolSizes) {
@@ -106,6 +105,7 @@ class Driver {
     serving_.Publish(nullptr);
   }
 
+  const runtime::Generation& generation() const { return *generation_; }
   void Destroy() { generation_.reset(); }
 
  private:
@@ -240,10 +240,10 @@ class Driver {
 }  // namespace
 
 void Drive(Platform& platform, std::unique_ptr<runtime::Generation> generation,
-           const std::function<void()>& before_end) {
+           const std::function<void(const runtime::Generation&)>& before_end) {
   Driver driver(platform, std::move(generation));
   driver.Run();
-  before_end();
+  before_end(driver.generation());
   driver.Destroy();
 }
 

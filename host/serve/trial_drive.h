@@ -12,6 +12,6 @@ namespace epp::serve {
 // Pools of 0, 1, 2 and 65 endpoints, requests through all stages, then each filter, scorer and
 // picker by itself; `before_end` runs; the generation is destroyed. What calls answer is ignored.
 void Drive(Platform& platform, std::unique_ptr<runtime::Generation> generation,
-           const std::function<void()>& before_end);
+           const std::function<void(const runtime::Generation&)>& before_end);
 
 }  // namespace epp::serve

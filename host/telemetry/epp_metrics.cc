@@ -267,6 +267,10 @@ EppMetrics::EppMetrics(Registry* registry, EppMetricsOptions options)
       gauge("epp_config_last_reload_successful", "1 when the file's text is the text in force.");
   last_reload_success_timestamp_seconds =
       gauge("epp_config_last_reload_success_timestamp_seconds", "When a text was last applied.");
+  state_transfers = Must(r.Counters({"epp_state_transfers_total",
+                                     "Instances replaced at a reload whose state was carried over, "
+                                     "or lost.",
+                                     {"result"}}));
   reloads =
       Must(r.Counters({"epp_config_reloads_total", "Reload attempts, by result.", {"result"}}));
   reload_seconds = Must(r.Histograms({"epp_config_reload_duration_seconds",

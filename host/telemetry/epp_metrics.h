@@ -155,6 +155,7 @@ class EppMetrics {
   Gauge last_reload_success_timestamp_seconds;
   CounterFamily reloads;           // result
   HistogramFamily reload_seconds;  // phase
+  CounterFamily state_transfers;   // result: carried, lost
   Gauge generation;
   Gauge generations_draining;
   Gauge config_pinned;

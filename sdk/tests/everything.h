@@ -1,6 +1,7 @@
 // A plugin type that implements every interface, in the simplest way that a test can see.
 #pragma once
 
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,8 @@ class Everything {
   static constexpr std::array kSuffixes{"v1/completions"};
   static constexpr std::array kProtocols{"http"};
   static constexpr const char* kPayload = "text";
+  static constexpr uint32_t kStateVersion = 2;
+  static constexpr bool kStateFollows = true;
 
   // What Create saw, and what calls left behind.
   struct Seen {
@@ -222,11 +225,24 @@ class Everything {
   Status Ready() const { return live_ ? Status() : Status(EPP_UNAVAILABLE, "no endpoint"); }
   Status Dump(std::string& out) const {
     out = "{\"mode\":\"" + seen_.mode + "\",\"live\":" + std::to_string(live_) +
+          ",\"inherited\":" + std::to_string(inherited_) +
+          ",\"inherited\":" + std::to_string(inherited_) +
           ",\"flag\":" + (seen_.flag ? "true" : "false") +
           ",\"count\":" + std::to_string(seen_.count) +
           ",\"window\":" + std::to_string(seen_.window_ns) +
           ",\"names\":" + std::to_string(seen_.names.size()) + ",\"rules\":\"" + seen_.rules +
           "\"}";
+    return {};
+  }
+  Status SaveState(std::string& out) const {
+    if (live_ > 100) return {EPP_UNAVAILABLE, "started"};
+    out.assign(static_cast<size_t>(live_ + inherited_), 'x');
+    return {};
+  }
+  Status LoadState(uint32_t version, std::string_view bytes) {
+    if (version != kStateVersion) return Status::Invalid("version 2 only");
+    if (bytes.find_first_not_of('x') != bytes.npos) throw std::runtime_error("not an x");
+    inherited_ = static_cast<int>(bytes.size());
     return {};
   }
   Status Start() {
@@ -241,6 +257,7 @@ class Everything {
   Series calls_;
   Seen seen_{};
   int live_ = 0;
+  int inherited_ = 0;
 };
 
 }  // namespace epp::sdk_test

@@ -31,7 +31,7 @@ TEST(Interfaces, AreListedAndAnswered) {
   const epp_plugin_type& type = epp::detail::Type<Everything>::kRecord;
   auto instance = Make<Everything>();
   ASSERT_TRUE(instance.ok()) << instance.error();
-  EXPECT_EQ(type.interface_count, 14u);
+  EXPECT_EQ(type.interface_count, 15u);
   for (uint32_t i = 0; i < type.interface_count; ++i) {
     EXPECT_TRUE(instance.Has(type.interfaces[i])) << type.interfaces[i];
     EXPECT_FALSE(instance.Has((std::string(type.interfaces[i]) + "0").c_str()));
@@ -186,6 +186,37 @@ TEST(Interfaces, PoolEventsReadinessDumpService) {
   EXPECT_THAT(instance.Dump(), HasSubstr("\"live\":106"));
   instance.Stop();
   EXPECT_THAT(instance.Dump(), HasSubstr("\"live\":0"));
+}
+
+TEST(Interfaces, StateMovesToTheSuccessor) {
+  const Pool pool(3);
+  auto old = Make<Everything>();
+  auto next = Make<Everything>();
+  auto last = Make<Everything>();
+  EXPECT_EQ(next.StateTable().version, 2u);
+  EXPECT_EQ(next.StateTable().flags, EPP_STATE_FOLLOWS);
+  old.Upserted(pool);
+  EXPECT_TRUE(epp::test::MoveState(old, next).ok());
+  EXPECT_THAT(next.Dump(), HasSubstr("\"live\":0,\"inherited\":3"));
+  next.Upserted(pool.endpoint(0));
+  EXPECT_TRUE(epp::test::MoveState(next, last).ok());
+  EXPECT_THAT(last.Dump(), HasSubstr("\"live\":0,\"inherited\":4"));
+
+  for (size_t i = 0; i < 3; ++i) old.Removed(pool.endpoint(i));
+  EXPECT_TRUE(epp::test::MoveState(old, next).ok());
+  EXPECT_TRUE(epp::test::MoveState(next, last).ok());
+  EXPECT_THAT(last.Dump(), HasSubstr("\"live\":0,\"inherited\":1"));
+}
+
+TEST(Interfaces, StateIsRefused) {
+  auto old = Make<Everything>();
+  auto next = Make<Everything>();
+  EXPECT_EQ(next.LoadState(1, "xx").message(), "version 2 only");
+  EXPECT_EQ(next.LoadState(2, "xyz").code(), EPP_INTERNAL);
+  EXPECT_THAT(next.Dump(), HasSubstr("\"inherited\":0"));
+  EXPECT_TRUE(old.Start().ok());
+  old.Upserted(Pool(1).endpoint(0));
+  EXPECT_EQ(epp::test::MoveState(old, next).message(), "started");
 }
 
 TEST(Interfaces, ParametersAreDecodedAndDefaulted) {

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -139,9 +140,69 @@ TEST_F(CommandsTest, CheckReadsTheEndpointsFile) {
 TEST_F(CommandsTest, CheckPrintsTheEffectiveConfigAloneOnStdout) {
   const Result result = Epp({"check", "--print", Write("config.yaml", kGood)});
   EXPECT_EQ(result.exit_code, 0);
-  EXPECT_THAT(result.out, ::testing::StartsWith("plugins:\n"));
+  EXPECT_THAT(result.out, ::testing::StartsWith("apiVersion: llm-d.ai/v1alpha1\n"));
   EXPECT_THAT(result.out, HasSubstr("# injected: "));
   EXPECT_THAT(result.err, HasSubstr("\nvalid"));
+}
+
+constexpr const char* kBase = R"(plugins:
+- {name: approx, type: approx-prefix-cache-producer, parameters: {blockSizeTokens: 32, autoTune: false}}
+- {name: queue, type: queue-scorer}
+- {name: kv, type: kv-cache-utilization-scorer}
+- {name: by-label, type: label-selector-filter, parameters: {matchLabels: {gpu: big}}}
+schedulingProfiles:
+- name: default
+  plugins: [{pluginRef: by-label}, {pluginRef: queue, weight: 2}, {pluginRef: kv, weight: 1}]
+)";
+constexpr const char* kOver = R"(apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+epp: {include: [base/all.yaml]}
+plugins:
+- {name: approx, parameters: {lruCapacityPerServer: 62500}}
+- {name: kv, $remove: true}
+schedulingProfiles:
+- name: default
+  plugins: [{pluginRef: queue, weight: 5}, {pluginRef: kv, $remove: true}]
+)";
+
+// Without its comments, which say where each plugin comes from.
+std::string WithoutComments(const std::string& text) {
+  std::string out;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    out += line.substr(0, line.find("  # ")) + "\n";
+  }
+  return out;
+}
+
+TEST_F(CommandsTest, CheckPrintsWhatSeveralFilesAmountTo) {
+  std::filesystem::create_directories(dir_ + "/base");
+  const std::string base = Write("base/all.yaml", kBase);
+  const std::string config = Write("config.yaml", kOver);
+  const Result printed = Epp({"check", "--print", config});
+  ASSERT_EQ(printed.exit_code, 0) << printed.err;
+  EXPECT_THAT(printed.out, HasSubstr("- name: \"queue\"  # " + base + ":3\n"));
+  EXPECT_THAT(printed.out, HasSubstr("blockSizeTokens: 32\n"));
+  EXPECT_THAT(printed.out, HasSubstr("lruCapacityPerServer: 62500\n"));
+  EXPECT_THAT(printed.out, HasSubstr("- pluginRef: \"queue\"\n    weight: 5\n"));
+  EXPECT_THAT(printed.out, Not(HasSubstr("\"kv\"")));
+  // It is a config, and the same one.
+  const Result again = Epp({"check", "--print", "-"}, printed.out);
+  ASSERT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_EQ(WithoutComments(again.out), WithoutComments(printed.out));
+
+  Write("base/all.yaml", std::string(kBase) + "nope: 1\n");
+  const Result refused = Epp({"check", config});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_THAT(refused.out, HasSubstr(base + ":9:1: error: EndpointPickerConfig: unknown key"));
+  EXPECT_THAT(refused.out, HasSubstr("    9 | nope: 1\n      | ^^^^"));
+
+  std::filesystem::remove(base);
+  const Result missing = Epp({"check", config});
+  EXPECT_EQ(missing.exit_code, 1);
+  EXPECT_THAT(missing.out,
+              HasSubstr(config + ":3:17: error: include \"base/all.yaml\": cannot be"));
+  EXPECT_THAT(Epp({"check", "-"}, kOver).out, HasSubstr("only a configuration file can include"));
 }
 
 TEST_F(CommandsTest, ServeRefusesWhatARestartWouldOnlyRepeat) {

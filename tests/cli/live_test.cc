@@ -309,6 +309,40 @@ TEST_F(LiveTest, ReloadAppliesAGoodConfigAndRefusesABadOne) {
   EXPECT_EQ(healthy.exit_code, 0) << healthy.out;
 }
 
+TEST_F(LiveTest, IncludedFilesAreFollowed) {
+  std::filesystem::create_directories(dir_ + "/base");
+  const std::string config = dir_ + "/config.yaml";
+  const std::string base = dir_ + "/base/queue.yaml";
+  const std::string more = dir_ + "/more.yaml";
+  Replace(base, ConfigWithQueueWeight("1"));
+  Replace(config, "epp: {include: [base/queue.yaml]}\n");
+  ASSERT_NO_FATAL_FAILURE(Serve({"--config-file", config}));
+  const auto weight = [&] {
+    const http::ClientTarget admin{.unix_path = dir_ + "/admin.sock"};
+    const auto answer = http::Call(admin, {.path = "/admin/config"});
+    if (!answer.ok()) return std::string(answer.status().message());
+    return nlohmann::json::parse(answer->body)["profiles"][0]["plugins"][0]["weight"].dump();
+  };
+  const auto until_weight_is = [&](const std::string& want) {
+    const auto until = std::chrono::steady_clock::now() + kDeadline;
+    while (weight() != want && std::chrono::steady_clock::now() < until) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    EXPECT_EQ(weight(), want) << serve_->output();
+  };
+  until_weight_is("1");
+  Replace(base, ConfigWithQueueWeight("2"));
+  until_weight_is("2");
+  // A file that is not there yet: refused, and taken up when it comes.
+  Replace(config, "epp: {include: [base/queue.yaml, more.yaml]}\n");
+  EXPECT_THAT(Ask({"reload"}).err, HasSubstr(config + ":1:34: error: include \"more.yaml\""));
+  EXPECT_EQ(weight(), "2");
+  Replace(more, ConfigWithQueueWeight("3"));
+  until_weight_is("3");
+  Replace(more, ConfigWithQueueWeight("4"));
+  until_weight_is("4");
+}
+
 TEST_F(LiveTest, ReloadsUnderLoadDropNoRequest) {
   const std::string config = dir_ + "/config.yaml";
   Replace(config, ConfigWithQueueWeight("1"));

@@ -46,6 +46,7 @@ class StackTest(unittest.TestCase):
     CONFIG = (ROOT / "profiles/quickstart.yaml").read_text()
     RESPONSES = False  # whether Envoy shows responses to epp
     EPP_OPTIONS = ()
+    ORIGINAL_DST = False  # Envoy's cluster without a list of endpoints
     DRAIN = "0s"
 
     @classmethod
@@ -59,7 +60,8 @@ class StackTest(unittest.TestCase):
                       drain=cls.DRAIN)
         cls.addClassCleanup(cls.epp.child.stop)
         cls.epp.wait_fresh(cls.names())
-        cls.envoy = Envoy(VENV, cls.work, cls.epp.ports[0], cls.RESPONSES)
+        cls.envoy = Envoy(VENV, cls.work, cls.epp.ports[0], cls.RESPONSES,
+                          original_dst=cls.ORIGINAL_DST)
         cls.addClassCleanup(cls.envoy.child.stop)
 
     @classmethod

@@ -17,6 +17,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LOOPBACK = "127.0.0.1"
 DESTINATION = "x-gateway-destination-endpoint"
+ENVOY_ENDPOINTS = "envoy-endpoints.json"
 
 _libc = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
@@ -192,6 +193,7 @@ class Epp:
             self.bin, "serve", "--config-file", config, "--secure-serving=false",
             "--set", f"admin.socket={self.socket}", "--set", f"serve.drain={drain}",
             "--set", f"config.state_dir={pathlib.Path(work_dir) / 'state'}",
+            "--set", f"envoy.endpoints_file={pathlib.Path(work_dir) / ENVOY_ENDPOINTS}",
             *(part for name, port in listen
               for part in ("--set", f"serve.{name}_listen={LOOPBACK}:{port}")),
             *options], pathlib.Path(work_dir) / "epp.log", cwd=work_dir)
@@ -241,25 +243,35 @@ class Epp:
 
 
 class Envoy:
-    """Envoy with deploy/envoy/envoy.yaml on other ports.
+    """Envoy with deploy/envoy/envoy.yaml on other ports; epp has been started in the same work_dir.
 
     `responses` is as in the file: epp sees responses too. Without, Envoy keeps them to itself, which
     costs nothing per chunk and suits configurations whose plugins read no responses.
+    `original_dst` takes the cluster without a list of endpoints from deploy/envoy/README.md.
     """
 
-    def __init__(self, venv, work_dir, epp_port, responses, port=None, admin_port=None):
+    def __init__(self, venv, work_dir, epp_port, responses, port=None, admin_port=None,
+                 original_dst=False):
         free = free_ports(2)
         self.port, self.admin_port = port or free[0], admin_port or free[1]
         text = (ROOT / "deploy/envoy/envoy.yaml").read_text()
-        changes = [("port_value: 8081", f"port_value: {self.port}"),
+        changes = [("/run/epp/envoy-endpoints.json", str(pathlib.Path(work_dir) / ENVOY_ENDPOINTS)),
+                   ("port_value: 8081", f"port_value: {self.port}"),
                    ("port_value: 19000", f"port_value: {self.admin_port}"),
                    ("port_value: 9002", f"port_value: {epp_port}")]
         if not responses:
             changes += [("response_body_mode: FULL_DUPLEX_STREAMED", "response_body_mode: NONE"),
                         ("response_trailer_mode: SEND", "response_trailer_mode: SKIP")]
+        if original_dst:
+            readme = (ROOT / "deploy/envoy/README.md").read_text()
+            cluster = readme.split("```yaml\n")[1].split("```")[0]
+            start, end = text.index("    - name: picked_endpoint"), text.index("    - name: epp\n")
+            text = text[:start] + cluster + text[end:]
+            changes = [c for c in changes if "endpoints.json" not in c[0]]
         for old, new in changes:
-            if text.count(old) != 1:
-                raise StackError(f"envoy.yaml: \"{old}\" occurs {text.count(old)} times, want once")
+            # The file's head comment may show it too.
+            if text.count(old) - text.split("\nnode:")[0].count(old) != 1:
+                raise StackError(f"envoy.yaml: want \"{old}\" once")
             text = text.replace(old, new)
         config = pathlib.Path(work_dir) / "envoy.yaml"
         config.write_text(text)

@@ -1,13 +1,18 @@
-// Any text as an EndpointPickerConfig, against types that declare every kind of parameter.
+// Any text as an EndpointPickerConfig, against types that declare every kind of parameter. Lines
+// "%%% PATH" divide it into the config and files that it may include.
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "epp/plugin.hpp"
 #include "host/config/diagnostics.h"
 #include "host/config/endpoint_picker_config.h"
+#include "host/config/includes.h"
 #include "host/loader/catalog.h"
 
 namespace {
@@ -69,11 +74,44 @@ const epp::loader::Catalog& Types() {
   return catalog;
 }
 
+constexpr std::string_view kDivider = "\n%%% ";
+
+class InMemory final : public epp::config::IncludeReader {
+ public:
+  // Takes the files off the end of `text`.
+  explicit InMemory(std::string_view& text) {
+    for (;;) {
+      const size_t at = text.rfind(kDivider);
+      if (at == std::string_view::npos) return;
+      const std::string_view file = text.substr(at + kDivider.size());
+      const size_t end = std::min(file.find('\n'), file.size());
+      files_[std::string(file.substr(0, end))] = file.substr(std::min(end + 1, file.size()));
+      text = text.substr(0, at + 1);
+    }
+  }
+
+  epp::config::SourceText::Included Read(const std::string& path,
+                                         const std::string& within) override {
+    // What every reader may rely on.
+    if (path.empty() || path.front() == '/' || !path.starts_with(within)) __builtin_trap();
+    if (("/" + path + "/").find("/../") != std::string::npos) __builtin_trap();
+    const auto at = files_.find(path);
+    if (at == files_.end()) return {nullptr, "is not there"};
+    return {std::make_shared<const epp::config::SourceText>(
+                epp::config::SourceText{path, std::string(at->second)}),
+            ""};
+  }
+
+ private:
+  std::map<std::string, std::string_view> files_;
+};
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  auto text = std::make_shared<const epp::config::SourceText>(
-      epp::config::SourceText{"fuzz.yaml", std::string(reinterpret_cast<const char*>(data), size)});
+  std::string_view config_text(reinterpret_cast<const char*>(data), size);
+  InMemory files(config_text);
+  const auto text = epp::config::ReadIncludes({"fuzz.yaml", std::string(config_text)}, files);
   epp::config::Diagnostics out;
   const epp::config::ResolvedConfig config = epp::config::Resolve(text, Types(), {}, out);
   (void)out.Render();
@@ -81,6 +119,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (out.ok()) {
     // An accepted config is complete.
     if (config.plugins.empty() || config.profiles.empty()) __builtin_trap();
+    if (config.digest != epp::config::Digest(*text)) __builtin_trap();
     for (const epp::config::PluginSpec& plugin : config.plugins) (void)plugin.params->Canonical();
   }
   return 0;

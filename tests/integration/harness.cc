@@ -118,7 +118,7 @@ Harness::Harness(HarnessOptions options)
   services_.metrics = &platform_->metrics();
   services_.decisions = rings_.get();
   services_.options = options.request;
-  services_.identifier_key = 0x5eed;
+  services_.random_seed = 0x5eed;
   factory_ = std::make_unique<request::HttpExchangeFactory>(services_, options.workers);
 }
 

@@ -543,6 +543,16 @@ TEST(Request, RequestIdIsGeneratedWhenAbsentOrEmpty) {
   }
 }
 
+TEST(Request, TheFirstOfSeveralRequestIdsCounts) {
+  Harness harness;
+  harness.SetPods(Scored({"0"}));
+  Flow flow(harness);
+  const Verdict verdict =
+      flow.Post(kCompletions, kBody, {{"x-request-id", "first"}, {"X-Request-Id", "second"}});
+  EXPECT_EQ(Find(verdict.headers, "x-request-id"), "first") << "so that all hops name it alike";
+  EXPECT_EQ(harness.LastDecision().request_id.view(), "first");
+}
+
 TEST(Request, HooksRunInConfigOrderAndChangeHeaders) {
   Harness harness({.config = kHooks});
   harness.SetPods(Scored({"1"}));

@@ -94,7 +94,11 @@ TEST(StandInTest, AFilterKeepsAllAndAScorerSaysNothing) {
 TEST(TrialFormatTest, TheJobArrivesAsItWasSent) {
   Trial trial;
   trial.settings = "[plugins]\n";
-  trial.config_text = std::string("a\0b", 3);
+  config::SourceText config{"c.yaml", std::string("a\0b", 3)};
+  config.included["x.yaml"].text =
+      std::make_shared<const config::SourceText>(config::SourceText{"x.yaml", "x"});
+  config.included["y.yaml"].error = "not there";
+  trial.config = std::make_shared<const config::SourceText>(config);
   trial.quarantined_offers = {"t=epp.scorer/1"};
   trial.libraries.push_back({"one", "/p/one.so", kA, true, false, nullptr, "bytes"});
   trial.libraries.push_back({"two", "/p/two.so", kB, false, true, nullptr, ""});
@@ -105,7 +109,10 @@ TEST(TrialFormatTest, TheJobArrivesAsItWasSent) {
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_EQ(limits.time_ns, 7u);
   EXPECT_EQ(limits.memory_bytes, 8u);
-  EXPECT_EQ(read->config_text, trial.config_text);
+  EXPECT_EQ(read->config->text, config.text);
+  EXPECT_EQ(read->config->included.at("x.yaml").text->text, "x");
+  EXPECT_EQ(read->config->included.at("y.yaml").text, nullptr);
+  EXPECT_EQ(read->config->included.at("y.yaml").error, "not there");
   EXPECT_EQ(read->quarantined_offers, trial.quarantined_offers);
   ASSERT_EQ(read->libraries.size(), 2u);
   EXPECT_EQ(read->libraries[0].bytes, "bytes");
@@ -114,15 +121,24 @@ TEST(TrialFormatTest, TheJobArrivesAsItWasSent) {
 }
 
 TEST(TrialFormatTest, DiagnosticsKeepTheirPlaces) {
-  const auto text = std::make_shared<const config::SourceText>(config::SourceText{"c.yaml", "x\n"});
+  config::SourceText config{"c.yaml", "x\nsecret\n"};
+  const auto included =
+      std::make_shared<const config::SourceText>(config::SourceText{"i.yaml", "y\n"});
+  config.included["i.yaml"].text = included;
+  const auto text = std::make_shared<const config::SourceText>(config);
   config::Diagnostics sent;
   sent.Error({text, 3, 5, 2}, "EPP-CFG-RANGE", "message", "caret", "hint");
+  sent.Error({included, 1, 1, 1}, "EPP-CFG-TYPE", "message");
+  sent.Error({text, 2, 1, 6}, "EPP-CFG-TYPE", "message");
+  sent.Redact({text, 2, 1, 6});
   sent.Warning({}, "EPP-LOAD-REFUSED", "refused");
   config::Diagnostics got;
-  EXPECT_TRUE(DecodeErrors(EncodeErrors(sent), text, got));
+  EXPECT_TRUE(DecodeErrors(EncodeErrors(sent, *text), text, got));
   EXPECT_EQ(got.RenderJson(), sent.RenderJson());
+  EXPECT_EQ(got.Render(), sent.Render());
+  EXPECT_EQ(got.Render().find("secret"), std::string::npos);
   config::Diagnostics ignored;
-  const std::string encoded = EncodeErrors(sent);
+  const std::string encoded = EncodeErrors(sent, *text);
   for (size_t n = 0; n < encoded.size(); ++n) {
     EXPECT_FALSE(DecodeErrors(encoded.substr(0, n), text, ignored)) << n;
   }

@@ -239,6 +239,7 @@ void Index::Link(Endpoint& e, uint32_t node) {
   if (e.newest != kNoNode) nodes_[e.newest].newer = node;
   if (e.oldest == kNoNode) e.oldest = node;
   e.newest = node;
+  ++e.links;
 }
 
 void Index::Unlink(Endpoint& e, uint32_t node) {

@@ -20,6 +20,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -71,6 +72,15 @@ class Index {
   // Returns how many blocks, of any endpoint, had to go for it.
   uint64_t Insert(uint32_t slot, uint64_t id, std::span<const uint64_t> blocks, uint32_t capacity);
 
+  // What every endpoint holds, in its order, as bytes that Load reads. Never holds an endpoint's
+  // lock for longer than a long prompt takes. What changes meanwhile may or may not be part of it.
+  void Save(std::string* out) const;
+
+  // Adds what Save wrote, for endpoints that are registered: call it before the first insertion, so
+  // that the order is right. capacity_of says how many blocks an endpoint may have now, from what
+  // it was. False, and nothing was changed, when the bytes are malformed.
+  bool Load(std::string_view bytes, const std::function<uint32_t(uint32_t)>& capacity_of);
+
   uint64_t blocks() const { return blocks_.load(std::memory_order_relaxed); }
   uint64_t limit_blocks() const { return limit_blocks_; }
   uint64_t Bytes() const;
@@ -91,6 +101,7 @@ class Index {
     uint32_t oldest = kNoNode;
     uint32_t free = kNoNode;
     uint32_t free_count = 0;
+    uint64_t links = 0;  // how often a block became the newest
     std::string name;
   };
 
@@ -111,6 +122,8 @@ class Index {
   void DropAll(Endpoint& e, uint32_t slot);
 
   uint32_t FindNode(uint32_t slot, uint64_t hash) const;
+  uint32_t SaveEndpoint(const Endpoint& e, uint32_t slot, uint64_t id, std::string* out) const;
+  bool IsAmongNewest(const Endpoint& e, uint32_t node, uint64_t n) const;
 
   // Takes about so many blocks from the endpoint with most of them, and returns how many. Locks
   // that endpoint; the caller holds no lock.

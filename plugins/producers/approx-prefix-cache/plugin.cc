@@ -17,6 +17,7 @@
 
 #include "hashing.h"
 #include "index.h"
+#include "plugins/common/bytes.hpp"
 #include "plugins/common/json.hpp"
 
 namespace {
@@ -119,6 +120,7 @@ class ApproxPrefixCacheProducer {
   static constexpr std::array kProduces{epp::Makes(epp::attr::kPrefixMatchBlocks),
                                         epp::Makes(epp::attr::kPrefixTotalBlocks),
                                         epp::Makes(epp::attr::kPrefixBlockSize)};
+  static constexpr uint32_t kStateVersion = 1;
 
   static epp::Result<ApproxPrefixCacheProducer> Create(const epp::Context& ctx) {
     Settings s{ctx.flag(0), ctx.i64(1), ctx.i64(3), ctx.i64(4), ctx.i64(5)};
@@ -210,6 +212,46 @@ class ApproxPrefixCacheProducer {
     PublishSize();
   }
 
+  // What makes hashes comparable and limits meaningful, then the index.
+  epp::Status SaveState(std::string& out) const {
+    if (index_.blocks() == 0) return {};
+    epp::common::PutBytes(&out, uint32_t{settings_.auto_tune});
+    epp::common::PutBytes(&out, settings_.block_tokens);
+    epp::common::PutBytes(&out, settings_.capacity);
+    index_.Save(&out);
+    return {};
+  }
+
+  epp::Status LoadState(uint32_t version, std::string_view bytes) {
+    if (version != kStateVersion) {
+      return epp::Status::Invalid("the index has version " + std::to_string(version) + ", want " +
+                                  std::to_string(kStateVersion));
+    }
+    epp::common::ByteReader in(bytes);
+    uint32_t auto_tune = 0;
+    int64_t block_tokens = 0;
+    int64_t capacity = 0;
+    std::string_view index;
+    if (!in.Get(&auto_tune) || !in.Get(&block_tokens) || !in.Get(&capacity) ||
+        !in.GetRaw(bytes.size() - kStateHeader, &index)) {
+      return epp::Status::Invalid("the index is cut off");
+    }
+    if (block_tokens != settings_.block_tokens || (auto_tune != 0) != settings_.auto_tune) {
+      return epp::Status::Invalid("the index was made with " + BlockRule(auto_tune, block_tokens) +
+                                  ", this instance has " +
+                                  BlockRule(settings_.auto_tune, settings_.block_tokens) +
+                                  ": its hashes mean nothing here");
+    }
+    const auto capacity_of = [&](uint32_t blocks) {
+      // Another number than the parameter's came from the endpoint.
+      const bool reported = settings_.auto_tune && int64_t{blocks} != capacity;
+      return reported ? blocks : CapacityBlocks(settings_.capacity);
+    };
+    if (!index_.Load(index, capacity_of)) return epp::Status::Invalid("the index is malformed");
+    PublishSize();
+    return {};
+  }
+
   // {"blocks":N,"bytes":N,"limitBytes":N,"endpoints":[{"endpoint":"ns/a","blocks":N}],...}
   epp::Status Dump(std::string& out) const {
     std::vector<Index::EndpointBlocks> endpoints = index_.Endpoints();
@@ -235,6 +277,16 @@ class ApproxPrefixCacheProducer {
   struct alignas(64) WorkerScratch {
     LookupScratch lookup;
   };
+
+  static constexpr size_t kStateHeader = 2 * sizeof(int64_t) + sizeof(uint32_t);
+
+  static std::string BlockRule(bool auto_tune, int64_t block_tokens) {
+    return "blocks of " + std::to_string(block_tokens) + " tokens" +
+           (auto_tune ? " unless reported" : "");
+  }
+  static uint32_t CapacityBlocks(int64_t capacity) {
+    return static_cast<uint32_t>(std::min<int64_t>(capacity, std::numeric_limits<uint32_t>::max()));
+  }
 
   int64_t BlockTokens(const epp::Candidates& in) const {
     int64_t tokens = settings_.block_tokens;
@@ -293,8 +345,7 @@ class ApproxPrefixCacheProducer {
       const int64_t reported = in.column<int64_t>(1)[row];
       if (reported > 0) capacity = reported;
     }
-    const auto limit =
-        static_cast<uint32_t>(std::min<int64_t>(capacity, std::numeric_limits<uint32_t>::max()));
+    const uint32_t limit = CapacityBlocks(capacity);
     uint64_t evicted = 0;
     const uint64_t* at = prompts.hashes;
     for (uint32_t p = 0; p < prompts.prompt_count; ++p) {

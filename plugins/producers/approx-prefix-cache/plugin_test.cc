@@ -287,4 +287,64 @@ TEST(ApproxPrefixTest, WarnsAboutSmallBlocks) {
   EXPECT_EQ(host.logs()[0].level, EPP_LOG_WARN);
 }
 
+TEST(ApproxPrefixStateTest, TheSuccessorMatchesWhatTheOldOneSent) {
+  auto old = epp::test::Make(kType);
+  auto next = epp::test::Make(kType, {{"lruCapacityPerServer", 500}});
+  Pool pool(2);
+  for (Instance* i : {&old, &next}) i->Upserted(pool);
+  Send(old, pool, {1, 2, 3}, 1);
+  ASSERT_TRUE(epp::test::MoveState(old, next).ok());
+  EXPECT_THAT(Query(next, pool, {1, 2, 3, 4}).blocks, ElementsAre(0, 3));
+  EXPECT_EQ(next.host().Metric("epp_prefix_index_blocks", {{"plugin", "under-test"}}), 3);
+}
+
+TEST(ApproxPrefixStateTest, AnEmptyIndexIsNothing) {
+  auto old = epp::test::Make(kType);
+  EXPECT_EQ(old.SaveState(), "");
+  EXPECT_EQ(old.status(), EPP_OK);
+}
+
+struct RefusedState {
+  const char* name;
+  Params params;
+  uint32_t version;
+  size_t bytes;  // of them
+  const char* error;
+};
+void PrintTo(const RefusedState& r, std::ostream* os) { *os << r.name; }
+class ApproxPrefixRefusedStateTest : public testing::TestWithParam<RefusedState> {};
+
+TEST_P(ApproxPrefixRefusedStateTest, LeavesTheInstanceEmpty) {
+  auto old = epp::test::Make(kType);
+  auto next = epp::test::Make(kType, GetParam().params);
+  Pool pool(1);
+  for (Instance* i : {&old, &next}) i->Upserted(pool);
+  Send(old, pool, {1, 2, 3}, 0);
+  const std::string bytes = old.SaveState().substr(0, GetParam().bytes);
+  EXPECT_EQ(next.LoadState(GetParam().version, bytes).message(), GetParam().error);
+  EXPECT_THAT(Query(next, pool, {1, 2, 3}).blocks, ElementsAre(0));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, ApproxPrefixRefusedStateTest,
+    testing::Values(
+        RefusedState{"BlockSize",
+                     {{"blockSizeTokens", 128}},
+                     1,
+                     1000,
+                     "the index was made with blocks of 64 tokens unless reported, this instance "
+                     "has blocks of 128 tokens unless reported: its hashes mean nothing here"},
+        RefusedState{"AutoTune",
+                     {{"autoTune", false}},
+                     1,
+                     1000,
+                     "the index was made with blocks of 64 tokens unless reported, this instance "
+                     "has blocks of 64 tokens: its hashes mean nothing here"},
+        RefusedState{"Version", {}, 2, 1000, "the index has version 2, want 1"},
+        RefusedState{"Nothing", {}, 1, 0, "the index is cut off"},
+        RefusedState{"HalfAHeader", {}, 1, 10, "the index is cut off"},
+        RefusedState{"HalfAnEndpoint", {}, 1, 30, "the index is malformed"},
+        RefusedState{"HalfAHash", {}, 1, 45, "the index is malformed"}),
+    [](const auto& info) { return info.param.name; });
+
 }  // namespace

@@ -704,6 +704,36 @@ typedef struct epp_dump_state {
   epp_status (*dump)(void* self, const epp_writer* out, epp_error* err) EPP_NOEXCEPT;
 } epp_dump_state;
 
+/* "epp.state/1". What an instance has learned outlives it: when the code, parameters or bindings of
+ * an instance change, a new one of the same name and type takes its place, and the host carries the
+ * state of the old one over. The bytes never leave the process, so endpoint ids and interned
+ * symbols in them keep their meaning; nothing else from the host does. An instance whose state
+ * cannot be carried over starts empty, which never stops a reload and is reported as "state lost".
+ */
+#define EPP_STATE_ID "epp.state/1"
+#define EPP_STATE_FOLLOWS 1u /* what the old instance still learns, or forgets, matters */
+typedef struct epp_state {
+  uint32_t struct_size;
+  uint32_t version; /* of what save writes; its meaning is the type's own */
+  uint32_t flags;   /* EPP_STATE_* */
+  uint32_t reserved0;
+  /* [config] Concurrent with [worker], [pool] and [scrape] calls; must not hold them up. Writes as
+   * often as it likes, 1 GiB in all at most. Nothing written means nothing to carry. */
+  epp_status (*save)(void* self, const epp_writer* out, epp_error* err) EPP_NOEXCEPT;
+  /* [config] On the new instance, after it was told of the pool's endpoints and before its first
+   * [worker] call; [pool] and [scrape] calls may be concurrent. version is the saver's: a loader
+   * may read older ones, and refuses what it does not know. The bytes come from another build, so
+   * they are not to be trusted. On error the instance must be as before the call.
+   *
+   * With EPP_STATE_FOLLOWS in both tables, save and load are repeated on the same two instances,
+   * about every 100 ms, while requests that began on the old one still run, and once after the
+   * last; [worker] calls are then concurrent. Each load replaces what earlier ones brought, empty
+   * bytes included, and keeps what the new instance learned itself; save includes what is still
+   * inherited. So counts of requests in flight stay whole: the old ones go down to zero there and
+   * here. */
+  epp_status (*load)(void* self, uint32_t version, epp_str bytes, epp_error* err) EPP_NOEXCEPT;
+} epp_state;
+
 /* "epp.service/1". A plugin that runs something of its own, such as a listener. */
 #define EPP_SERVICE_ID "epp.service/1"
 typedef struct epp_service {

@@ -27,6 +27,8 @@
 //   Upserted(endpoint), Removed(endpoint)           epp.pool-events/1
 //   Consumes(), Produces() (spans or references)    epp.attributes/1
 //   Ready() / Dump(std::string&)                    epp.readiness/1, epp.dump-state/1
+//   kStateVersion, SaveState(std::string&) const, LoadState(version, string_view)
+//                                                   epp.state/1 (+ kStateFollows)
 //   Start(), Drain(deadline_ns), Stop()             epp.service/1
 //
 // [worker] members run concurrently on one object; make them const, or synchronise. A class that

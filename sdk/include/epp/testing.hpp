@@ -377,6 +377,32 @@ class Instance {
     if (text.size() > 256u << 10) Misuse("the dump is longer than 256 KiB");
     return text;
   }
+  std::string SaveState() {
+    const auto& table = StateTable();
+    std::string bytes;
+    const epp_writer writer{sizeof(epp_writer), 0, &bytes, [](void* ctx, epp_str s) noexcept {
+                              static_cast<std::string*>(ctx)->append(View(s));
+                            }};
+    if (!Run([&](epp_error* e) { return table.save(Self(), &writer, e); })) return {};
+    if (bytes.size() > 1u << 30) Misuse("the state is longer than 1 GiB");
+    return bytes;
+  }
+  // The bytes are copied to where reading behind them is seen by a sanitizer.
+  epp::Status LoadState(uint32_t version, std::string_view bytes) {
+    const auto& table = StateTable();
+    const auto copy = Exact<char>(bytes.size());
+    std::copy(bytes.begin(), bytes.end(), copy.get());
+    Run([&](epp_error* e) {
+      return table.load(Self(), version, {bytes.empty() ? nullptr : copy.get(), bytes.size()}, e);
+    });
+    return AsStatus();
+  }
+  const epp_state& StateTable() {
+    const auto& table = Table<epp_state>(EPP_STATE_ID);
+    if (table.save == nullptr || table.load == nullptr) Misuse("epp.state/1: a function is null");
+    if (table.flags & ~EPP_STATE_FOLLOWS) Misuse("epp.state/1: unknown flags");
+    return table;
+  }
   epp::Status Start() {
     const auto& table = Table<epp_service>(EPP_SERVICE_ID);
     Run([&](epp_error* e) { return table.start(Self(), e); });
@@ -481,6 +507,16 @@ class Instance {
   epp_status status_ = EPP_OK;
   std::string error_;
 };
+
+// Carries what `from` has learned to its successor, as the host does at a reload: call it before
+// `to` gets its first request. With kStateFollows, call it again while requests of `from` end.
+inline epp::Status MoveState(Instance& from, Instance& to) {
+  const std::string bytes = from.SaveState();
+  if (from.status() != EPP_OK) return {from.status(), from.error()};
+  const uint32_t follows = from.StateTable().flags & to.StateTable().flags & EPP_STATE_FOLLOWS;
+  if (bytes.empty() && !follows) return {};
+  return to.LoadState(from.StateTable().version, bytes);
+}
 
 // ---- Where instances come from ----------------------------------------------------------------
 

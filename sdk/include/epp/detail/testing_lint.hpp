@@ -33,6 +33,14 @@ class Faults {
   std::string where_;
 };
 
+// "epp.scorer/1"
+inline bool IsInterfaceId(const char* text) {
+  const std::string_view id = text ? text : "";
+  const size_t slash = id.rfind('/');
+  if (slash == id.npos || slash == 0 || slash + 1 == id.size()) return false;
+  return std::all_of(id.begin() + slash + 1, id.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
 inline void LintParam(const epp_param_spec& p, Faults& f) {
   static constexpr std::string_view kUpper = ".ABCDEFGHIJKLMNOPQRSTUVWXYZ";
   const epp_value& def = p.default_value;
@@ -90,6 +98,11 @@ inline void LintType(const epp_plugin_type& t, Faults& f) {
     f.Unless(IsName(alias), "an alias is not [a-z0-9-]");
   }
   std::set<std::string_view> seen;
+  for (const char* id : std::span(t.interfaces, t.interface_count)) {
+    f.Unless(IsInterfaceId(id), "an interface is not NAME/NUMBER");
+    f.Unless(seen.insert(id ? id : "").second, "an interface is listed twice");
+  }
+  seen.clear();
   for (const epp_param_spec* p : std::span(t.params, t.param_count)) {
     f.Of(where + ": parameter " + (p->name ? p->name : "?"));
     LintParam(*p, f);

@@ -64,6 +64,10 @@ template <class T> concept IsPoolEvents = requires { &T::Upserted; &T::Removed; 
 template <class T> concept HasAttributes = requires(T& t) { t.Consumes(); t.Produces(); };
 template <class T> concept IsReadiness = requires { &T::Ready; };
 template <class T> concept IsDumpState = requires { &T::Dump; };
+template <class T> concept IsState = requires { T::kStateVersion; &T::SaveState; &T::LoadState; };
+template <class T> concept HasStateMember =
+    requires { T::kStateVersion; } || requires { &T::SaveState; } || requires { &T::LoadState; };
+template <class T> concept HasStateFollows = requires { T::kStateFollows; };
 template <class T> concept IsService = requires { &T::Start; &T::Drain; &T::Stop; };
 template <class T> concept HasParams = requires { T::kParams; };
 template <class T> concept HasConsumes = requires { T::kConsumes; };
@@ -266,6 +270,22 @@ struct Type {
       return status;
     });
   }
+  static epp_status SaveState(void* self, const epp_writer* out, epp_error* err) noexcept {
+    return Guard(err, [&]() -> Status {
+      std::string bytes;
+      Status status = std::as_const(Self<T>(self)).SaveState(bytes);
+      if (status.ok() && !bytes.empty()) out->write(out->ctx, Str(bytes));
+      return status;
+    });
+  }
+  static epp_status LoadState(void* self, uint32_t version, epp_str bytes,
+                              epp_error* err) noexcept {
+    return Guard(err, [&]() -> Status { return Self<T>(self).LoadState(version, View(bytes)); });
+  }
+  static constexpr uint32_t StateFlags() {
+    if constexpr (HasStateFollows<T>) return T::kStateFollows ? EPP_STATE_FOLLOWS : 0;
+    return 0;
+  }
   static epp_status Start(void* self, epp_error* err) noexcept {
     return Guard(err, [&]() -> Status { return Self<T>(self).Start(); });
   }
@@ -363,6 +383,13 @@ struct Type {
       static constexpr epp_dump_state table{sizeof(epp_dump_state), 0, &Dump};
       if (want == EPP_DUMP_STATE_ID) return &table;
     }
+    static_assert(IsState<T> || !(HasStateMember<T> || HasStateFollows<T>),
+                  "epp.state/1 is kStateVersion, SaveState and LoadState together");
+    if constexpr (IsState<T>) {
+      static constexpr epp_state table{sizeof(epp_state), T::kStateVersion, StateFlags(), 0,
+                                       &SaveState,        &LoadState};
+      if (want == EPP_STATE_ID) return &table;
+    }
     if constexpr (IsService<T>) {
       static constexpr epp_service table{sizeof(epp_service), 0, &Start, &Drain, &Stop};
       if (want == EPP_SERVICE_ID) return &table;
@@ -371,7 +398,7 @@ struct Type {
   }
 
   static constexpr auto Interfaces() {
-    constexpr std::array<const char*, 15> ids{
+    constexpr std::array<const char*, 16> ids{
         IsFilter<T> ? EPP_FILTER_ID : nullptr,
         IsScorer<T> ? EPP_SCORER_ID : nullptr,
         IsPicker<T> ? EPP_PICKER_ID : nullptr,
@@ -386,6 +413,7 @@ struct Type {
         HasAttributes<T> ? EPP_ATTRIBUTES_ID : nullptr,
         IsReadiness<T> ? EPP_READINESS_ID : nullptr,
         IsDumpState<T> ? EPP_DUMP_STATE_ID : nullptr,
+        IsState<T> ? EPP_STATE_ID : nullptr,
         IsService<T> ? EPP_SERVICE_ID : nullptr};
     constexpr size_t n = ids.size() - std::count(ids.begin(), ids.end(), nullptr);
     std::array<const char*, n> out{};
