@@ -221,7 +221,9 @@ constexpr std::array kTexts = {
              "a symbolic link out of the plugin directory", "Install the file itself."},
     CodeText{"EPP-LOAD-PREFLIGHT",
              "A new library crashed, hung, ended the process or took too much memory in the child "
-             "that tries it first. Nothing changed in the process that serves.",
+             "that tries it first (its limits: [plugins] preflight, and 4 GiB of address space). "
+             "Nothing "
+             "changed in the process that serves.",
              "a library whose create never returns",
              "The message names library, digest and the call. Mend the library, or remove it. "
              "[plugins] preflight is the time limit; \"0s\" turns trials off."},

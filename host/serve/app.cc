@@ -111,11 +111,14 @@ void WatchForCrashes(const config::Settings& settings) {
 
 class ServingApp final : public App, public extproc::HealthState, public admin::Backend {
  public:
-  ServingApp(const cli::ServeCommandLine& command_line, PluginFiles plugins)
+  // `started_ns`: when Start began, `trial_ns`: how long the trial took.
+  ServingApp(const cli::ServeCommandLine& command_line, PluginFiles plugins, uint64_t started_ns,
+             uint64_t trial_ns)
       : command_line_(command_line),
         settings_(command_line.settings.settings()),
         clock_(Clock::Real()),
-        started_ns_(clock_.mono_ns()),
+        started_ns_(started_ns),
+        trial_ns_(trial_ns),
         started_unix_ns_(clock_.unix_ns()),
         platform_(settings_, WorkerCount(settings_.workers), command_line.flags.stream_metrics,
                   std::move(plugins)),
@@ -207,12 +210,15 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     Facts facts;
     facts.workers = platform_.workers();
     facts.took_ns = ready_ns_ - started_ns_;
+    facts.trial_ns = trial_ns_;
     facts.generation = generations_->current().get();
     const std::string own = OwnPluginsDir();
     const auto catalog = platform_.catalog();
     for (const auto& library : catalog->libraries()) {
       ++facts.libraries;
-      if (!library->info().path.starts_with(own)) ++facts.third_party_libraries;
+      if (library->info().path.starts_with(own)) continue;
+      ++facts.third_party_libraries;
+      facts.unlisted_libraries += !library->info().listed;
     }
     facts.refused_libraries = catalog->refused().size();
     for (const std::string& dir : settings_.plugin_dirs) {
@@ -568,6 +574,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   const config::Settings& settings_;
   const Clock& clock_;
   const uint64_t started_ns_;
+  const uint64_t trial_ns_;
   const uint64_t started_unix_ns_;
   uint64_t ready_ns_ = 0;
   size_t endpoints_at_start_ = 0;
@@ -611,14 +618,16 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
 absl::StatusOr<std::unique_ptr<App>> App::Start(const cli::ServeCommandLine& command_line,
                                                 config::Diagnostics& diagnostics) {
   const config::Settings& settings = command_line.settings.settings();
+  const uint64_t started_ns = Clock::Real().mono_ns();
   WatchForCrashes(settings);
   const auto text = ReadConfig(command_line);
   if (!text.ok()) return text.status();
   PluginFiles plugins = FindPlugins(settings);
-  if (!Prove(command_line, *text, plugins, nullptr, diagnostics)) {
+  uint64_t trial_ns = 0;
+  if (!Prove(command_line, *text, plugins, nullptr, diagnostics, &trial_ns)) {
     return absl::InvalidArgumentError("a plugin library or the configuration did not pass");
   }
-  auto app = std::make_unique<ServingApp>(command_line, std::move(plugins));
+  auto app = std::make_unique<ServingApp>(command_line, std::move(plugins), started_ns, trial_ns);
   const absl::Status status = app->Init(*text, diagnostics);
   if (!status.ok()) return status;
   return app;

@@ -62,6 +62,7 @@ void WriteOutcome(const ReloadOutcome& outcome, JsonWriter& w) {
                                    absl::FromUnixNanos(static_cast<int64_t>(outcome.unix_ns)),
                                    absl::UTCTimeZone()));
   w.Field("took_ms", static_cast<double>(outcome.took_ns) * 1e-6);
+  if (outcome.trial_ns > 0) w.Field("trial_ms", static_cast<double>(outcome.trial_ns) * 1e-6);
   w.Field("kept", outcome.kept).Field("created", outcome.created);
   w.Field("carried", outcome.carried);
   w.Key("lost").BeginArray();
@@ -205,7 +206,8 @@ ReloadOutcome Generations::Reload(std::string_view cause, bool may_wait) {
     diagnostics.Error({}, "EPP-CFG-READ", std::string(View(text.status())));
   } else {
     PluginFiles files = FindPlugins(command_line_.settings.settings());
-    const bool proven = Prove(command_line_, *text, files, platform_->catalog().get(), diagnostics);
+    const bool proven = Prove(command_line_, *text, files, platform_->catalog().get(), diagnostics,
+                              &outcome.trial_ns);
     LibraryReport libraries;
     if (proven) libraries = platform_->Rescan(*former, std::move(files));
     outcome.refused_libraries = std::move(libraries.refused);
@@ -294,7 +296,8 @@ void Generations::Report(const ReloadOutcome& outcome) {
                       {"created", outcome.created},
                       {"carried", outcome.carried},
                       {"state_lost", outcome.lost.size()},
-                      {"took_ms", took_ms}});
+                      {"took_ms", took_ms},
+                      {"trial_ms", outcome.trial_ns / 1'000'000}});
       break;
     case ReloadOutcome::Kind::kUnchanged:
       EPP_LOG(kDebug, "config", "reload: nothing changed", {{"cause", outcome.cause}});

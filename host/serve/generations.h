@@ -38,7 +38,8 @@ struct ReloadOutcome {
   std::string digest;       // of the text on disk, 8 digits
   std::string cause;
   uint64_t took_ns = 0;
-  size_t kept = 0;  // instances taken over with their state
+  uint64_t trial_ns = 0;  // of that, for trying new libraries in a child; 0: there were none
+  size_t kept = 0;        // instances taken over with their state
   size_t created = 0;
   size_t carried = 0;  // of the created ones, those that got the state of their predecessor
   std::vector<runtime::LostState> lost;

@@ -106,7 +106,7 @@ void CarryState(Platform& platform, const preflight::Trial& trial,
 
 bool Prove(const cli::ServeCommandLine& command_line,
            const std::shared_ptr<const config::SourceText>& text, const PluginFiles& files,
-           const loader::Catalog* serving, config::Diagnostics& out) {
+           const loader::Catalog* serving, config::Diagnostics& out, uint64_t* took_ns) {
   const config::Settings& settings = command_line.settings.settings();
   if (settings.preflight == 0 || !preflight::TrialsAllowed()) return true;
   const auto& found = files.libraries.files;
@@ -117,7 +117,10 @@ bool Prove(const cli::ServeCommandLine& command_line,
   preflight::TrialLimits limits;
   limits.time_ns = static_cast<uint64_t>(settings.preflight);
   const preflight::Trial trial = TrialOf(command_line, text, files, serving);
-  if (!preflight::Run(trial, limits, out)) {
+  const uint64_t begin = Clock::Real().mono_ns();
+  const bool good = preflight::Run(trial, limits, out);
+  if (took_ns != nullptr) *took_ns = Clock::Real().mono_ns() - begin;
+  if (!good) {
     NoteRefused(files.libraries.refused, out);
     return false;
   }

@@ -15,10 +15,11 @@ namespace epp::serve {
 // True when every library of `files` has come through a trial in this process's life, or trials are
 // turned off; runs one when need be, together with the libraries of `serving` (may be null) that
 // are not on disk any more. False: `out` says why not.
+// `took_ns` (optional): how long the trial took; unchanged when there was none.
 // Threads: [config].
 bool Prove(const cli::ServeCommandLine& command_line,
            const std::shared_ptr<const config::SourceText>& text, const PluginFiles& files,
-           const loader::Catalog* serving, config::Diagnostics& out);
+           const loader::Catalog* serving, config::Diagnostics& out, uint64_t* took_ns = nullptr);
 
 // The child: loads everything, the new libraries twice under two names, builds the generation of
 // the config, calls every instance with synthetic endpoints and requests, destroys it all. Types of

@@ -79,6 +79,20 @@ TEST_F(LaterTest, TheQuarantineCanBeLifted) {
   EXPECT_EQ(unknown.exit_code, 1);
 }
 
+TEST_F(LaterTest, WithoutAPickerThereIsNoStart) {
+  const std::string picker = std::filesystem::path(EPP_BINARY).parent_path().parent_path() /
+                             "lib/epp/plugins/max-score-picker.so";
+  const std::string digest = RunToEnd({"/usr/bin/sha256sum", picker}).out.substr(0, 64);
+  std::filesystem::create_directory(dir_ + "/state");
+  std::ofstream(StateFile("quarantine"))
+      << digest << "\t1700000000\tSIGSEGV\tmax-score-picker\tmax-score-picker\tp\tepp.picker/1\t"
+      << "max-score-picker=epp.picker/1\n";
+  const Result start = ServeToEnd();
+  EXPECT_EQ(start.exit_code, 78) << start.err;
+  EXPECT_THAT(start.err, AllOf(HasSubstr("EPP-LOAD-QUARANTINED"), HasSubstr("max-score-picker"),
+                               HasSubstr("epp plugins --forgive " + digest.substr(0, 12))));
+}
+
 TEST_F(LaterTest, TurnedOffNothingIsRemembered) {
   ASSERT_NO_FATAL_FAILURE(Serve({"--set", "plugins.quarantine=false"}));
   Crash();
