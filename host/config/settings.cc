@@ -61,7 +61,8 @@ constexpr std::array kTable = {
                 "time limit of the child that tries new libraries first; 0s: no trial, not advised",
                 &Settings::preflight, 0, 600 * kSecond},
     SettingSpec{"plugins.call_budget", Type::kDuration, "\"1ms\"",
-                "a slower call is a strike, three in a minute switch the instance off; 0s: never",
+                "a call that takes longer (1 us more an endpoint, 1 ns more a byte) is a strike, "
+                "three in a minute switch the instance off; 0s: never",
                 &Settings::call_budget, 0, 60 * kSecond},
     SettingSpec{"plugins.stuck_abort", Type::kDuration, "\"30s\"",
                 "end the process when a call has not returned for so long; 0s: never",

@@ -106,7 +106,8 @@ void Tell(const Identity* who, loader::Entry entry, std::string_view what) {
 // DIGEST SECONDS WHAT LIBRARY TYPE INSTANCE INTERFACE OFFERS, between tabs.
 void Quarantine(const Identity& who, loader::Entry entry, std::string_view what) {
   if (g_quarantine_file[0] == '\0' || who.digest[0] == '\0') return;
-  const int fd = open(g_quarantine_file.data(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  const int fd =
+      open(g_quarantine_file.data(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0) return;
   timespec now{};
   clock_gettime(CLOCK_REALTIME, &now);

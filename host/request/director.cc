@@ -19,6 +19,9 @@ namespace {
 using scheduling::Error;
 using scheduling::ErrorCode;
 
+// How much longer than its budget a call of a plugin may take in a large pool.
+constexpr uint64_t kAllowanceNsPerEndpoint = 1000;
+
 constexpr std::string_view kDestination = "x-gateway-destination-endpoint";
 
 // A client's text as a label of metrics. Labels are kept, so a long one must not be.
@@ -175,7 +178,7 @@ class Directing {
           ErrorCode::kInternal, StrCat("parser \"", plugin.name(), "\" does not return"), {}};
     }
     // What grows with the prompt may take longer than the budget of a call.
-    loader::ThisThread().allowance_ns = body_.size;
+    loader::ThisThread().allowance_ns = body_.size;  // 1 ns a byte
     const epp_call call = state_.context.CallFor(plugin, start_ns_);
     epp_status status;
     {
@@ -244,6 +247,8 @@ class Directing {
     }
     std::span<const uint32_t> rows = subset.given ? Reachable(*frame, subset.rows, state_.arena)
                                                   : Reachable(*frame, state_.arena);
+    loader::ThisThread().allowance_ns +=
+        kAllowanceNsPerEndpoint * (subset.given ? subset.rows.size() : frame->size());
     if (rows.size() == frame->size()) rows = {};
     scheduling::SetCandidates(state_.context, frame, rows.empty() ? nullptr : rows.data(),
                               static_cast<uint32_t>(rows.empty() ? frame->size() : rows.size()));
