@@ -30,8 +30,8 @@ class LaterTest : public SafetyRig {
     Configure({"on-demand"});
   }
   // Makes the process crash in the scorer; it names the culprit.
-  void Crash() {
-    EXPECT_EQ(Decide("crash"), "");
+  void Crash(const std::string& flaw = "crash") {
+    EXPECT_EQ(Decide(flaw), "");
     EXPECT_EQ(serve_->Wait(), -SIGSEGV) << serve_->output();
     EXPECT_THAT(
         serve_->output(),
@@ -61,6 +61,11 @@ TEST_F(LaterTest, ACrashInScoreIsToldAndTheNextStartGoesWithoutIt) {
   EXPECT_TRUE(StatusSays("\"quarantined\":[]"));
   serve_->Signal(SIGTERM);
   EXPECT_EQ(serve_->Wait(), 0) << serve_->output();
+}
+
+TEST_F(LaterTest, AnOverrunStackIsToldToo) {
+  ASSERT_NO_FATAL_FAILURE(Serve());
+  Crash("overflow");
 }
 
 TEST_F(LaterTest, TheQuarantineCanBeLifted) {
