@@ -6,6 +6,7 @@
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <string>
 #include <thread>
@@ -118,11 +119,16 @@ TEST_F(ModulesTest, AHundredBuildsEndAtTheCap) {
 
 TEST_F(ModulesTest, ThreadLocalsOfReplacedLibrariesDoNotMatter) {
   std::atomic<bool> stop{false};
-  std::atomic<std::shared_ptr<Instance>> current;
+  std::mutex mutex;
+  std::shared_ptr<Instance> current;
+  const auto get = [&] {
+    std::lock_guard lock(mutex);
+    return current;
+  };
   Install("thread-local", "0");
   const Catalog first = Scan();
   current = Make(first, "thread-local");
-  ASSERT_NE(current.load(), nullptr);
+  ASSERT_NE(current, nullptr);
   std::atomic<uint64_t> calls{0};
   std::vector<std::thread> workers;
   for (uint32_t w = 0; w < 4; ++w) {
@@ -131,7 +137,7 @@ TEST_F(ModulesTest, ThreadLocalsOfReplacedLibrariesDoNotMatter) {
         // Threads end with objects of libraries that have been replaced long since.
         std::thread([&] {
           epp_error err{sizeof(epp_error), EPP_OK, {}};
-          for (int k = 0; k < 20; ++k) calls += Score(*current.load(), w, &err) == EPP_OK;
+          for (int k = 0; k < 20; ++k) calls += Score(*get(), w, &err) == EPP_OK;
         }).join();
       }
     });
@@ -141,6 +147,7 @@ TEST_F(ModulesTest, ThreadLocalsOfReplacedLibrariesDoNotMatter) {
     const Catalog catalog = Scan();
     const auto next = Make(catalog, "thread-local");
     ASSERT_NE(next, nullptr);
+    std::lock_guard lock(mutex);
     current = next;
   }
   stop = true;
