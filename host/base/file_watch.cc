@@ -67,8 +67,9 @@ void FileWatch::Follow(const std::vector<std::string>& paths) {
     std::vector<Directory> former = std::exchange(directories_, {});
     for (auto& [path, names] : wanted) {
       Directory directory{path, std::move(names), -1};
-      const auto known = std::find_if(former.begin(), former.end(),
-                                      [&](const Directory& other) { return other.path == path; });
+      const auto known = std::find_if(former.begin(), former.end(), [&](const Directory& other) {
+        return other.path == directory.path;
+      });
       if (known != former.end()) {
         directory.watch = std::exchange(known->watch, -1);
         joined_ |= !std::includes(known->names.begin(), known->names.end(), directory.names.begin(),

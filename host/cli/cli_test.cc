@@ -2,20 +2,27 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <sstream>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "host/base/str_cat.h"
 #include "host/base/unique_fd.h"
 #include "host/cli/admin_client.h"
 #include "host/cli/command.h"
+#include "host/cli/man.h"
 #include "host/cli/notify.h"
+#include "host/cli/roff.h"
 #include "host/cli/table.h"
 #include "host/cli/type_text.h"
 #include "host/cli/version.h"
+#include "host/config/settings.h"
 #include "nlohmann/json.hpp"
 
 namespace epp::cli {
@@ -180,6 +187,81 @@ TEST(NotifyTest, SendsADatagram) {
   ASSERT_EQ(recv(fd.get(), buffer, sizeof(buffer), MSG_DONTWAIT), 7);
   EXPECT_STREQ(buffer, "READY=1");
   Notify("nobody listens");
+}
+
+// What arrived since the last call, as one line.
+std::string Received(int fd) {
+  std::string all;
+  char buffer[256];
+  for (ssize_t n; (n = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT)) > 0;) {
+    StrAppend(&all, all.empty() ? "" : " | ", std::string_view(buffer, static_cast<size_t>(n)));
+  }
+  std::replace(all.begin(), all.end(), '\n', ' ');
+  return all;
+}
+
+TEST(NotifyTest, TheSignOfLifeIsWithheldWhileAThreadIsStuck) {
+  const TempDir dir;
+  const UniqueFd fd = Bind(dir.path() + "/notify", SOCK_DGRAM);
+  setenv("NOTIFY_SOCKET", (dir.path() + "/notify").c_str(), 1);
+  setenv("WATCHDOG_USEC", "20000000", 1);
+  bool alive = false;
+  ServiceNotifier manager([&] { return alive; });
+  const auto at = [](uint64_t seconds) { return (1000 + seconds) * 1'000'000; };
+  manager.Ready("a", at(0));
+  EXPECT_EQ(Received(fd.get()), "READY=1 STATUS=a");
+  for (uint64_t s = 1; s < 9; ++s) manager.Tick("a", at(s));
+  EXPECT_EQ(Received(fd.get()), "");
+  alive = true;
+  manager.Tick("a", at(9));
+  EXPECT_EQ(Received(fd.get()), "WATCHDOG=1");
+  manager.Tick("b", at(10));
+  EXPECT_EQ(Received(fd.get()), "STATUS=b");
+  manager.Tick("b", at(14));
+  EXPECT_EQ(Received(fd.get()), "WATCHDOG=1");
+  manager.Tick("b", at(20));
+  EXPECT_EQ(Received(fd.get()), "STATUS=b | WATCHDOG=1");
+  manager.Reloading(at(21));
+  manager.Reloaded("c", at(22));
+  EXPECT_EQ(Received(fd.get()), "RELOADING=1 MONOTONIC_USEC=1021000000 | READY=1 STATUS=c");
+  manager.Draining(2);
+  manager.Draining(1);
+  EXPECT_EQ(Received(fd.get()),
+            "STOPPING=1 EXTEND_TIMEOUT_USEC=30000000 STATUS=draining, open streams: 2 | "
+            "EXTEND_TIMEOUT_USEC=30000000 STATUS=draining, open streams: 1");
+
+  setenv("WATCHDOG_PID", "1", 1);  // somebody else's
+  ServiceNotifier other([&]() -> bool {
+    ADD_FAILURE() << "asked";
+    return true;
+  });
+  other.Tick("a", at(9));
+  for (const char* name : {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}) unsetenv(name);
+}
+
+TEST(ManTest, EveryCommandAndSettingIsDescribed) {
+  std::map<std::string, std::string> pages;
+  for (ManPage& page : ManPages()) pages[page.FileName()] = std::move(page.roff);
+  for (const CommandEntry& entry : Commands()) {
+    const std::string& page = pages[StrCat("epp-", entry.name, ".1")];
+    for (const std::string& flag : entry.make()->FlagNames()) {
+      EXPECT_THAT(page, HasSubstr(RoffText(flag))) << entry.name;
+    }
+    EXPECT_THAT(pages["epp.1"], HasSubstr(RoffText(entry.summary)));
+  }
+  for (const config::SettingSpec& spec : config::SettingSpecs()) {
+    EXPECT_THAT(pages["epp.toml.5"], HasSubstr(RoffText(spec.doc))) << spec.key;
+  }
+}
+
+TEST(ManTest, TextsAreNoRequests) {
+  EXPECT_EQ(RoffText("--a 'b' \\ ~^`"), "\\-\\-a \\(aqb\\(aq \\e \\(ti\\(ha\\(ga");
+  EXPECT_EQ(RoffText(".SH\n'x"), "\\&.SH \\(aqx");
+  Roff page("epp-x", 1, "epp");
+  page.Verbatim("a\n.b \"c\"\n");
+  page.Section("\"");
+  EXPECT_THAT(page.text(), HasSubstr("\na\n\\&.b \"c\"\n.EE\n"));
+  EXPECT_THAT(page.text(), HasSubstr(".SH \"\\(dq\"\n"));
 }
 
 TEST(VersionTest, ComparesNumbers) {

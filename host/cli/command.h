@@ -25,6 +25,9 @@ class Command {
   virtual int Main(const std::vector<std::string>& arguments, Io& io);
   // The flags, long ones with "--", for shell completion.
   virtual std::vector<std::string> FlagNames() const;
+  // What reads the arguments, unless Main is another; for the manual.
+  const CLI::App& parser() const { return *app_; }
+  std::string_view examples() const { return examples_; }
 
  protected:
   // `examples` are lines shown above the rest by --help.
@@ -61,10 +64,14 @@ std::span<const CommandEntry> Commands();
 // Runs `epp ARGUMENTS...`. No subcommand and a first argument that starts with '-' means serve.
 int Dispatch(const std::vector<std::string>& arguments, Io& io);
 
+// Not among Commands(): for those who build packages.
+std::unique_ptr<Command> MakeMan();
+
 // One per file of this folder.
 std::unique_ptr<Command> MakeServe();
 std::unique_ptr<Command> MakeCheck();
 std::unique_ptr<Command> MakePlugins();
+std::unique_ptr<Command> MakePlugin();
 std::unique_ptr<Command> MakeStatus();
 std::unique_ptr<Command> MakePool();
 std::unique_ptr<Command> MakeReload();

@@ -42,6 +42,8 @@ void AppendParameters(const config::PluginSpec& plugin, std::string* out) {
   for (uint32_t i = 0; i < type.param_count && i < values.size(); ++i) {
     const epp_param_spec& spec = *type.params[i];
     if (!values[i].present || (spec.flags & EPP_PARAM_IGNORED)) continue;
+    // An old name that nobody uses; printed, it would be a use.
+    if ((spec.flags & EPP_PARAM_DEPRECATED) && !plugin.params->mark(i).source) continue;
     if (std::exchange(first, false)) *out += "  parameters:\n";
     StrAppend(out, "    ", spec.name, ": ",
               spec.flags & EPP_PARAM_SECRET ? "(redacted)" : FormatValue(values[i]), "\n");

@@ -14,6 +14,7 @@ constexpr std::array kCommands = {
     CommandEntry{"serve", "run the endpoint picker", MakeServe},
     CommandEntry{"check", "is this configuration good here; what does it amount to", MakeCheck},
     CommandEntry{"plugins", "plugin types and libraries; one type in detail", MakePlugins},
+    CommandEntry{"plugin", "check or document a library of your own", MakePlugin},
     CommandEntry{"status", "one-screen health of the running epp", MakeStatus},
     CommandEntry{"pool", "its endpoints as a table", MakePool},
     CommandEntry{"explain", "why a request went where it went", MakeExplain},
@@ -51,6 +52,7 @@ int Dispatch(const std::vector<std::string>& arguments, Io& io) {
     return preflight::ChildMain(&serve::TryOut);
   }
   if (word.starts_with('-')) return MakeServe()->Main(arguments, io);
+  if (word == "man") return MakeMan()->Main({arguments.begin() + 1, arguments.end()}, io);
   std::vector<std::string_view> names;
   for (const CommandEntry& entry : kCommands) {
     if (entry.name == word) return entry.make()->Main({arguments.begin() + 1, arguments.end()}, io);

@@ -7,16 +7,11 @@
 #include "host/base/str_cat.h"
 #include "host/base/strings.h"
 #include "host/cli/command.h"
+#include "host/cli/topics.h"
 #include "host/config/explain_code.h"
 
 namespace epp::cli {
 namespace {
-
-struct Topic {
-  std::string_view name;
-  std::string_view summary;
-  std::string_view text;
-};
 
 constexpr std::array kTopics = {
     Topic{"exit-codes", "what epp exits with",
@@ -119,6 +114,8 @@ class Help final : public Command {
 };
 
 }  // namespace
+
+std::span<const Topic> Topics() { return kTopics; }
 
 std::unique_ptr<Command> MakeHelp() { return std::make_unique<Help>(); }
 

@@ -1,7 +1,9 @@
 // epp serve: run.
 #include <csignal>
+#include <cstdlib>
 #include <ostream>
 
+#include "host/base/clock.h"
 #include "host/base/str_cat.h"
 #include "host/cli/command.h"
 #include "host/cli/load.h"
@@ -45,8 +47,7 @@ bool IsConfigError(const absl::Status& status) {
   return absl::IsInvalidArgument(status) || absl::IsNotFound(status);
 }
 
-// How long streams may take to end once new ones are refused, and some.
-constexpr int64_t kFinishUs = 150'000'000;
+uint64_t NowUs() { return Clock::Real().mono_ns() / 1000; }
 
 class Serve final : public Command {
  public:
@@ -98,17 +99,20 @@ class Serve final : public Command {
                   View(app.status()));
     }
     Announce(line, **app, io);
+    return Serving(**app);
+  }
+
+  static int Serving(serve::App& app) {
+    if (std::getenv("NOTIFY_SOCKET") == nullptr) return app.Run({});
+    const auto status = [&] { return StatusLine(app.CurrentStatus()); };
+    ServiceNotifier manager([&] { return app.AllThreadsTicked(); });
     serve::RunHooks hooks;
-    int ticks = 0;
-    hooks.tick = [&] {
-      if (ticks++ % 10 == 0) Notify(StrCat("STATUS=", StatusLine((*app)->CurrentStatus())));
-    };
-    hooks.draining = [&] {
-      const int64_t wait_us = line.settings.settings().drain / 1000 + kFinishUs;
-      Notify(StrCat("STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC=", wait_us));
-    };
-    Notify("READY=1");
-    return (*app)->Run(hooks);
+    hooks.tick = [&] { manager.Tick(status(), NowUs()); };
+    hooks.reloading = [&] { manager.Reloading(NowUs()); };
+    hooks.reloaded = [&] { manager.Reloaded(status(), NowUs()); };
+    hooks.draining = [&](uint64_t streams) { manager.Draining(streams); };
+    manager.Ready(status(), NowUs());
+    return app.Run(hooks);
   }
 
   // The summary: a block for people, one event for programs.

@@ -88,6 +88,7 @@ class Parser {
     return Check();
   }
 
+  AppText Text() const { return DescribeApp(app_); }
   std::vector<std::string> FlagNames() const {
     std::vector<std::string> names;
     for (const CLI::Option* option : app_.get_options()) {
@@ -316,6 +317,11 @@ absl::StatusOr<std::unique_ptr<ServeCommandLine>> ParseServeArguments(
 std::vector<std::string> ServeFlagNames() {
   ServeCommandLine line;
   return Parser(line).FlagNames();
+}
+
+AppText ServeText() {
+  ServeCommandLine line;
+  return Parser(line).Text();
 }
 
 }  // namespace epp::cli

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "host/cli/app_text.h"
 #include "host/config/settings.h"
 
 namespace epp::cli {
@@ -49,5 +50,6 @@ absl::StatusOr<std::unique_ptr<ServeCommandLine>> ParseServeArguments(
 
 // All of them, with "--".
 std::vector<std::string> ServeFlagNames();
+AppText ServeText();
 
 }  // namespace epp::cli

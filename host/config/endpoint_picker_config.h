@@ -85,8 +85,7 @@ struct ResolvedConfig {
   bool flow_control_gate = false;
   std::optional<ShadowSpec> shadow;
   std::string digest;  // hex SHA-256 of the text, first 8 digits are shown
-  std::string text;
-  std::shared_ptr<const SourceText> source;  // of the text, with what it includes
+  std::shared_ptr<const SourceText> source;  // the text, with what it includes
 };
 
 // The digest of the configuration that `text` stands for: of its own text, and with includes of

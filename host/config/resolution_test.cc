@@ -68,7 +68,7 @@ TEST(ResolutionTest, BuiltInDefault) {
     EXPECT_THAT(r.parsers(), ElementsAre("openai-parser", "anthropic-parser", "vllmhttp-parser",
                                          "passthrough-parser"));
     EXPECT_THAT(r.sources(), ElementsAre(kInjectedSource));
-    EXPECT_EQ(r.config.text, kDefaultConfig);
+    EXPECT_EQ(r.config.source->text, kDefaultConfig);
     EXPECT_EQ(r.config.digest.size(), 64u);
   }
 }

@@ -78,7 +78,6 @@ class Resolver {
     start_ = {text, 0, 0, 0};
     result_.flow_control_gate = raw.flow_control_gate;
     Shadow(raw);
-    result_.text = text->text;
     result_.digest = Digest(*text);
     result_.source = text;
     Plugins(raw);

@@ -56,6 +56,14 @@ class GrpcServer::Impl {
     for (const auto& worker : workers_) sum += worker->open_streams();
     return sum;
   }
+  void Ping() {
+    for (const auto& worker : workers_) worker->Ping();
+  }
+  uint64_t rounds() const {
+    uint64_t least = std::numeric_limits<uint64_t>::max();
+    for (const auto& worker : workers_) least = std::min(least, worker->rounds());
+    return least;
+  }
 
  private:
   ExtProcService service_;
@@ -164,6 +172,10 @@ uint16_t GrpcServer::port() const { return static_cast<uint16_t>(impl_->port());
 uint32_t GrpcServer::workers() const { return impl_->workers(); }
 
 uint64_t GrpcServer::open_streams() const { return impl_->open_streams(); }
+
+void GrpcServer::Ping() { impl_->Ping(); }
+
+uint64_t GrpcServer::rounds() const { return impl_->rounds(); }
 
 void GrpcServer::Drain(absl::Duration accept_for, absl::Duration finish_within) {
   impl_->Drain(accept_for, finish_within);

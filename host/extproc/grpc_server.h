@@ -27,6 +27,12 @@ class GrpcServer {
   // Streams that are open now; approximate while they change.
   uint64_t open_streams() const;
 
+  // Asks every worker for a sign of life; one that is stuck is not asked twice.
+  // Cost: a wake-up of each worker.
+  void Ping();
+  // How often the slowest worker has given one.
+  uint64_t rounds() const;
+
   // Serves on for `accept_for`, then takes no new streams, lets the running ones end for at most
   // `finish_within` (which may be infinite), and cancels the rest. Returns when all streams are
   // gone and the port is closed.

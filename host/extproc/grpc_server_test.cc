@@ -182,6 +182,27 @@ TEST_F(GrpcServerTest, C100_BodylessRequestIsRefused) {
   EXPECT_TRUE(client.Finish().ok());
 }
 
+TEST_F(GrpcServerTest, AStuckWorkerGivesNoSignOfLife) {
+  std::atomic<bool> entered{false};
+  std::atomic<bool> leave{false};
+  factory.on_bodyless = [&](FakeExchange&) {
+    entered = true;
+    Eventually([&] { return leave.load(); });
+    return FakeFactory::Immediate(500, "");
+  };
+  Start();
+  server->Ping();
+  ASSERT_TRUE(Eventually([&] { return server->rounds() == 1; }));
+  ClientStream client(channel);
+  ASSERT_TRUE(client.Headers(true));
+  ASSERT_TRUE(Eventually([&] { return entered.load(); }));
+  for (int i = 0; i < 100; ++i) server->Ping();
+  EXPECT_EQ(server->rounds(), 1u) << "the other worker alone does not count";
+  leave = true;
+  EXPECT_TRUE(Eventually([&] { return server->rounds() == 2; }));
+  EXPECT_TRUE(client.Finish().ok());
+}
+
 TEST_F(GrpcServerTest, HalfCloseBeforeTheAnswer) {
   Start();
   ClientStream client(channel);

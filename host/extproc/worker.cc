@@ -104,6 +104,14 @@ void Worker::Drain() {
   });
 }
 
+void Worker::Ping() {
+  if (pinged_.exchange(true)) return;
+  PostFunction([this] {
+    pinged_ = false;
+    rounds_.fetch_add(1, std::memory_order_release);
+  });
+}
+
 void Worker::Join() {
   PostFunction([this] { stopping_ = true; });
   thread_.join();

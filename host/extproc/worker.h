@@ -85,6 +85,10 @@ class Worker {
   // Any thread. Cancels calls that are open and those that still come.
   void CancelAll();
   void Drain();
+  // Any thread. Has the worker count one round, unless it has not come to the last one yet.
+  void Ping();
+  // Rounds counted so far; what the worker did before them is visible.
+  uint64_t rounds() const { return rounds_.load(std::memory_order_acquire); }
   // After the server was shut down: waits for the last call, and for the thread.
   void Join();
 
@@ -121,6 +125,8 @@ class Worker {
   bool cancelling_ = false;
   bool stopping_ = false;
   std::atomic<uint64_t> open_streams_{0};  // written by the worker only
+  std::atomic<bool> pinged_{false};
+  std::atomic<uint64_t> rounds_{0};  // written by the worker only
   std::thread thread_;
 };
 

@@ -27,6 +27,7 @@ constexpr bool kSanitized = true;
 constexpr bool kSanitized = false;
 #endif
 
+constexpr size_t kMaxUndefined = 4096;
 constexpr size_t kMaxListed = 64;
 constexpr size_t kMaxName = 4096;
 
@@ -268,6 +269,12 @@ class Reader {
       if (!bytes_.Read(*at + i * sizeof(symbol), &symbol)) return Malformed("symbols are cut off");
       const unsigned binding = ELF64_ST_BIND(symbol.st_info);
       const unsigned visibility = ELF64_ST_VISIBILITY(symbol.st_other);
+      if (symbol.st_shndx == SHN_UNDEF && binding == STB_GLOBAL &&
+          facts_.undefined.size() < kMaxUndefined) {
+        if (const std::optional<std::string_view> name = String(symbol.st_name)) {
+          facts_.undefined.emplace_back(*name);
+        }
+      }
       if (symbol.st_shndx == SHN_UNDEF || binding == STB_LOCAL || visibility == STV_HIDDEN ||
           visibility == STV_INTERNAL) {
         continue;

@@ -31,8 +31,9 @@ struct ElfFacts {
   std::vector<std::string> needed;
   std::vector<std::string> exported;  // defined and visible; at most 64 of them
   size_t exported_count = 0;
-  std::string unique_symbol;  // one STB_GNU_UNIQUE definition, or empty
-  std::string run_path;       // of DT_RPATH or DT_RUNPATH
+  std::vector<std::string> undefined;  // what others must define, weak ones excluded; at most 4096
+  std::string unique_symbol;           // one STB_GNU_UNIQUE definition, or empty
+  std::string run_path;                // of DT_RPATH or DT_RUNPATH
   bool executable_stack = false;
   bool text_relocations = false;
   bool static_tls = false;  // needs room in the static TLS block

@@ -37,6 +37,12 @@ TEST(ElfInspectTest, RefusesOtherFiles) {
   }
 }
 
+TEST(ElfInspectTest, ListsWhatOthersMustDefine) {
+  EXPECT_THAT(ReadElf(TestLibrary("undefined"))->undefined, Contains("nobody_defines_this"));
+  EXPECT_THAT(ReadElf(TestLibrary("good-v1"))->undefined,
+              testing::Not(Contains("nobody_defines_this")));
+}
+
 TEST(ElfInspectTest, RefusesOtherMachines) {
   std::string file = TestLibrary("good-v1");
   const uint16_t machine = EM_S390;

@@ -135,7 +135,8 @@ TEST(LibraryTest, TellsWhatTheFileSays) {
   dir.Write("good.so", bytes);
   dir.Write("good.toml",
             "name = \"good\"\nversion = \"1.2.3\"\nlicense = \"MIT\"\n"
-            "description = \"For tests.\"\ntypes = [\"good\"]\n");
+            "description = \"For tests.\"\ntypes = [\"good\"]\n"
+            "[check.good]\nparams = {value = 3}\n");
   const absl::StatusOr<LibraryInfo> info = Library::Inspect(dir.path(), "good");
   ASSERT_TRUE(info.ok()) << info.status();
   EXPECT_EQ(info->digest, Sha256Hex(bytes));
@@ -292,6 +293,7 @@ TEST(LibraryTest, Policy) {
            {pin(other), {}, true, "[EPP-LOAD-DIGEST]"},
            {pin(other), {digest}, false, nullptr},
            {"sha256 = 7\n", {}, true, "[EPP-LOAD-MANIFEST]"},
+           {"check = 7\n", {}, true, "[EPP-LOAD-MANIFEST]"},
            {"colour = \"red\"\n", {}, true, "[EPP-LOAD-MANIFEST]"},
            {"name = \n", {}, true, "[EPP-LOAD-MANIFEST]"},
        }) {

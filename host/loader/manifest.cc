@@ -38,6 +38,9 @@ absl::StatusOr<Manifest> FromTable(const toml::table& table) {
         if (!value) return Bad(line, "types is not a list of strings");
         m.types.push_back(*value);
       }
+    } else if (key == "check") {
+      // How epp-plugin-check configures the types; nothing for the host.
+      if (!node.is_table()) return Bad(line, "check is not a table");
     } else {
       return Bad(line, StrCat("unknown key \"", key.str(), "\""));
     }

@@ -1,6 +1,7 @@
 #include "host/scrape/scrape_loop.h"
 
 #include <algorithm>
+#include <atomic>
 #include <charconv>
 #include <cstring>
 #include <fstream>
@@ -160,6 +161,15 @@ class ScrapeLoop::Impl : public pool::PoolListener, public std::enable_shared_fr
     });
     return out;
   }
+
+  void Ping() {
+    if (pinged_.exchange(true)) return;
+    fetcher_.Post([this] {
+      pinged_ = false;
+      rounds_.fetch_add(1, std::memory_order_release);
+    });
+  }
+  uint64_t rounds() const { return rounds_.load(std::memory_order_acquire); }
 
   // The pool's thread. A fetch or a call of an extractor may be running.
   void EndpointUpserted(const pool::Endpoint& endpoint) override {
@@ -368,7 +378,9 @@ class ScrapeLoop::Impl : public pool::PoolListener, public std::enable_shared_fr
   std::vector<char> body_;
   std::map<uint64_t, Entry> entries_;
   std::shared_ptr<std::vector<Prepared>> sources_;
-  http::Fetcher fetcher_;  // last: once it is gone nothing runs any more
+  std::atomic<bool> pinged_{false};
+  std::atomic<uint64_t> rounds_{0};  // written by the loop only
+  http::Fetcher fetcher_;            // last: once it is gone nothing runs any more
 };
 
 ScrapeLoop::ScrapeLoop(pool::Pool* pool, Options options, Observer* observer)
@@ -383,5 +395,9 @@ absl::Status ScrapeLoop::SetSources(std::vector<Source> sources) {
 }
 
 std::vector<FetchStatus> ScrapeLoop::status() const { return impl_->Status(); }
+
+void ScrapeLoop::Ping() { impl_->Ping(); }
+
+uint64_t ScrapeLoop::rounds() const { return impl_->rounds(); }
 
 }  // namespace epp::scrape

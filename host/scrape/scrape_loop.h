@@ -60,6 +60,11 @@ class ScrapeLoop {
   // By endpoint id and order of the sources. Cost: a copy, made on the scraping thread.
   std::vector<FetchStatus> status() const;
 
+  // Asks the scraping thread for a sign of life; not twice while it is stuck.
+  void Ping();
+  // How often it has given one.
+  uint64_t rounds() const;
+
  private:
   class Impl;
   std::shared_ptr<Impl> impl_;

@@ -177,6 +177,13 @@ TEST_F(ScrapeLoopTest, ANewEndpointIsScrapedAtOnce) {
   EXPECT_EQ(extractor.calls.load(), 1);
 }
 
+TEST_F(ScrapeLoopTest, GivesASignOfLife) {
+  Start();
+  EXPECT_EQ(loop->rounds(), 0u);
+  loop->Ping();
+  EXPECT_TRUE(Eventually([&] { return loop->rounds() == 1; }));
+}
+
 TEST_F(ScrapeLoopTest, OneFetchAtATime) {
   std::atomic<int> open{0}, most{0}, served{0};
   RawServer server([&](int fd, int) {

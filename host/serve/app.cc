@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <functional>
 #include <random>
+#include <set>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -109,6 +110,29 @@ void WatchForCrashes(const config::Settings& settings) {
   preflight::InstallCrashHandler({std::move(file), json});
 }
 
+// Tells of a reload for as long as it lives; of none when null.
+class ReloadNotice {
+ public:
+  explicit ReloadNotice(const RunHooks* hooks) : hooks_(hooks) {
+    if (hooks_ != nullptr && hooks_->reloading) hooks_->reloading();
+  }
+  ~ReloadNotice() {
+    if (hooks_ != nullptr && hooks_->reloaded) hooks_->reloaded();
+  }
+  ReloadNotice(const ReloadNotice&) = delete;
+  ReloadNotice& operator=(const ReloadNotice&) = delete;
+
+ private:
+  const RunHooks* const hooks_;
+};
+
+// By somebody, not by a watch alone.
+bool AskedFor(const ReloadQueue::Batch& batch) {
+  return std::ranges::any_of(batch.requests, [](const ReloadQueue::Request& request) {
+    return request.done || request.cause == "signal";
+  });
+}
+
 class ServingApp final : public App, public extproc::HealthState, public admin::Backend {
  public:
   // `started_ns`: when Start began, `trial_ns`: how long the trial took.
@@ -171,6 +195,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     if (absl::Status status = generations_->Publish(scraper_.get()); !status.ok()) return status;
     if (absl::Status status = StartListeners(); !status.ok()) return status;
     ready_ns_ = clock_.mono_ns();
+    LogLibraryNotes();
     return absl::OkStatus();
   }
 
@@ -180,12 +205,14 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&signals, signal);
     uint64_t next_flush = clock_.mono_ns();
     uint64_t next_second = clock_.mono_ns();
+    hooks_ = &hooks;
     StartTriggers();
     for (;;) {
       const timespec wait = UntilNext(next_second);
       siginfo_t info{};
       const int signal = sigtimedwait(&signals, &info, &wait);
-      if (clock_.mono_ns() >= next_second) {
+      const bool second = clock_.mono_ns() >= next_second;
+      if (second) {
         next_second = clock_.mono_ns() + kSecond;
         traffic_.Sample(clock_.mono_ns());
         Watch();
@@ -194,7 +221,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       if (signal == SIGHUP && info.si_code != SI_TKILL) reloads_.Add({"signal", nullptr}, 0);
       ReloadNow();
       generations_->Collect();
-      if (hooks.tick) hooks.tick();
+      if (second && hooks.tick) hooks.tick();
       if (clock_.mono_ns() >= next_flush) {
         gauges_.Flush();
         next_flush =
@@ -202,8 +229,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       }
       if (signal == SIGTERM || signal == SIGINT) break;
     }
-    if (hooks.draining) hooks.draining();
-    return Drain(signals) ? 0 : 1;
+    return Drain(signals, hooks) ? 0 : 1;
   }
 
   Facts CurrentFacts() const override {
@@ -236,6 +262,19 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     }
     if (admin_) facts.admin = StrCat("unix:", settings_.admin_socket);
     return facts;
+  }
+
+  bool AllThreadsTicked() override {
+    const uint64_t workers = grpc_->rounds();
+    const uint64_t scraper = scraper_->rounds();
+    const bool ticked = workers != worker_rounds_ && scraper != scraper_rounds_;
+    if (ticked) {
+      worker_rounds_ = workers;
+      scraper_rounds_ = scraper;
+    }
+    grpc_->Ping();
+    scraper_->Ping();
+    return ticked;
   }
 
   // extproc::HealthState
@@ -300,6 +339,18 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   }
 
  private:
+  // Each text once: a directory that cannot hold copies is the same news for every library.
+  void LogLibraryNotes() const {
+    std::set<std::string> said;
+    const auto catalog = platform_.catalog();
+    for (const auto& library : catalog->libraries()) {
+      for (const std::string& note : library->info().warnings) {
+        if (!said.insert(note).second) continue;
+        EPP_LOG_EXEMPT(kWarn, "loader", "note on a library",
+                       {{"library", library->info().name}, {"note", note}});
+      }
+    }
+  }
   std::string ConfigName() const {
     if (!settings_.config_file.empty()) return settings_.config_file;
     return command_line_.flags.config_text.empty() ? "(built-in)" : "--config-text";
@@ -325,6 +376,8 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
         [this](std::string cause, uint64_t delay_ns) {
           Ask({std::move(cause), nullptr}, delay_ns);
         });
+    // What changed between the start and the watch, nobody reports.
+    reloads_.Add({"start of the watch", nullptr}, 0);
   }
 
   // How long the config thread may sleep.
@@ -341,6 +394,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     const uint64_t now = clock_.mono_ns();
     ReloadQueue::Batch batch = reloads_.Take(now);
     if (batch.requests.empty()) return;
+    const ReloadNotice notice(AskedFor(batch) ? hooks_ : nullptr);
     const uint64_t retry_ns = (batch.postponed_ns != 0 ? batch.postponed_ns : now) + kRetryNs;
     for (const ReloadQueue::Request& reload : batch.requests) {
       if (reload.cause == admin::kForcedReload) PluginHealth::Forgive(*generations_->current());
@@ -348,12 +402,13 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     const ReloadOutcome outcome =
         generations_->Reload(batch.requests.front().cause, /*may_wait=*/now < retry_ns);
     if (outcome.unsettled) {
+      EPP_LOG(kDebug, "config", "reload: a file may be half written, looking again in a moment",
+              {{"cause", outcome.cause}});
       reloads_.Postpone(std::move(batch), now, retry_ns);
       return;
     }
     if (triggers_) triggers_->Follow(generations_->WatchedFiles());
-    const admin::ReloadAnswer answer{outcome.kind == ReloadOutcome::Kind::kRefused,
-                                     ReloadJson(outcome), ReloadText(outcome)};
+    const admin::ReloadAnswer answer{IsRefusal(outcome), ReloadJson(outcome), ReloadText(outcome)};
     for (const ReloadQueue::Request& reload : batch.requests) {
       if (reload.done) reload.done(answer);
     }
@@ -545,7 +600,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
 
   // Health goes first, so that probes see it; the data layer goes on until the last stream ended.
   // False when streams had to be cut.
-  bool Drain(const sigset_t& signals) {
+  bool Drain(const sigset_t& signals, const RunHooks& hooks) {
     draining_.store(true, std::memory_order_release);
     const absl::Duration window = absl::Nanoseconds(settings_.drain);
     EPP_LOG_EXEMPT(kInfo, "main", "draining",
@@ -555,7 +610,8 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       done_.store(true);
     });
     bool cut = false;
-    while (!done_.load()) {
+    for (int tenths = 0; !done_.load(); ++tenths) {
+      if (tenths % 10 == 0 && hooks.draining) hooks.draining(grpc_->open_streams());
       const timespec tick{0, 100'000'000};
       const int signal = sigtimedwait(&signals, nullptr, &tick);
       if (signal == SIGTERM || signal == SIGINT) {
@@ -603,6 +659,9 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   ReloadQueue reloads_;
   // Who makes the app also runs it; servers may ask for a reload before Run.
   const pthread_t config_thread_ = pthread_self();
+  const RunHooks* hooks_ = nullptr;  // while Run runs
+  uint64_t worker_rounds_ = 0;       // what AllThreadsTicked saw last
+  uint64_t scraper_rounds_ = 0;
   std::unique_ptr<Triggers> triggers_;
   std::unique_ptr<scrape::ScrapeLoop> scraper_;
   std::unique_ptr<pool::Discovery> discovery_;

@@ -36,7 +36,11 @@ struct Facts {
 // Called on the thread of Run.
 struct RunHooks {
   std::function<void()> tick;  // about once a second while serving
-  std::function<void()> draining;
+  // Around a reload that someone asked for, not around one that a change of the file caused.
+  std::function<void()> reloading;
+  std::function<void()> reloaded;
+  // At once, then about once a second until the last of the open streams has ended.
+  std::function<void(uint64_t streams)> draining;
 };
 
 class App {
@@ -55,6 +59,10 @@ class App {
   virtual Facts CurrentFacts() const = 0;
   // Threads: any.
   virtual admin::Status CurrentStatus() = 0;
+  // Whether every worker and the scrape loop came round since the last call that said so, or since
+  // Start. Asks them to do so for the next call.
+  // Threads: that of Run. Cost: a wake-up of each.
+  virtual bool AllThreadsTicked() = 0;
 };
 
 }  // namespace epp::serve

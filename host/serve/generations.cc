@@ -254,7 +254,7 @@ ReloadOutcome Generations::Reload(std::string_view cause, bool may_wait) {
 // Would it refuse what was written a moment ago?
 bool Generations::Unsettled(const ReloadOutcome& outcome) const {
   const bool refused = outcome.kind == ReloadOutcome::Kind::kRefused;
-  if (refused && ChangedLately(command_line_.settings.settings().config_file)) return true;
+  if (refused && std::ranges::any_of(WatchedFiles(), ChangedLately)) return true;
   return std::ranges::any_of(outcome.refused_libraries, [](const LibraryReport::Refused& library) {
     return ChangedLately(library.path);
   });
@@ -357,6 +357,11 @@ std::string Generations::HistoryJson() const {
   w.EndArray();
   w.EndObject();
   return out;
+}
+
+bool IsRefusal(const ReloadOutcome& outcome) {
+  return outcome.kind == ReloadOutcome::Kind::kRefused ||
+         std::ranges::any_of(outcome.refused_libraries, &LibraryReport::Refused::former_goes_on);
 }
 
 std::string ReloadJson(const ReloadOutcome& outcome) {

@@ -111,6 +111,9 @@ class Generations {
   std::vector<std::unique_ptr<runtime::Generation>> dead_;
 };
 
+// Is something on disk not what serves now? The config, or a library that was loaded before.
+bool IsRefusal(const ReloadOutcome& outcome);
+
 // "epp.reload/1", and what `epp reload --wait` prints.
 std::string ReloadJson(const ReloadOutcome& outcome);
 std::string ReloadText(const ReloadOutcome& outcome);

@@ -35,12 +35,13 @@ telemetry::EppMetricsOptions MetricsOptions(const config::Settings& settings, ui
 }
 
 loader::HostServicesOptions HostOptions(uint32_t workers, PluginLog* log, PluginMetrics* metrics,
-                                        Interner* interner) {
+                                        Interner* interner, loader::RandomSource* random) {
   loader::HostServicesOptions options;
   options.worker_count = workers;
   options.log = log;
   options.metrics = metrics;
   options.interner = interner;
+  options.random = random;
   return options;
 }
 
@@ -167,11 +168,12 @@ absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfig(
 }
 
 Platform::Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics,
-                   std::span<const epp_plugin_type* const> builtins)
-    : Platform(settings, workers, stream_metrics, FindPlugins(settings), builtins) {}
+                   std::span<const epp_plugin_type* const> builtins, loader::RandomSource* random)
+    : Platform(settings, workers, stream_metrics, FindPlugins(settings), builtins, random) {}
 
 Platform::Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics,
-                   PluginFiles files, std::span<const epp_plugin_type* const> builtins)
+                   PluginFiles files, std::span<const epp_plugin_type* const> builtins,
+                   loader::RandomSource* random)
     : settings_(settings),
       workers_(workers),
       builtins_(builtins.begin(), builtins.end()),
@@ -183,7 +185,7 @@ Platform::Platform(const config::Settings& settings, uint32_t workers, bool stre
       plugin_metrics_(&registry_),
       pool_(std::make_shared<pool::AttributeRegistry>(), interner_, &Clock::Real(),
             {.stale_after_ns = static_cast<uint64_t>(settings.stale_after)}),
-      host_(HostOptions(workers, &plugin_log_, &plugin_metrics_, interner_.get())) {}
+      host_(HostOptions(workers, &plugin_log_, &plugin_metrics_, interner_.get(), random)) {}
 
 std::shared_ptr<const loader::Catalog> Platform::catalog() const {
   std::lock_guard lock(mutex_);

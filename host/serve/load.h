@@ -60,12 +60,15 @@ struct LibraryReport {
 // Everything that plugins run in, without a single listener.
 class Platform {
  public:
-  // `builtins` are further plugin types that are linked into the executable.
+  // `builtins` are further plugin types that are linked into the executable; plugins draw from
+  // `random`.
   Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics,
-           std::span<const epp_plugin_type* const> builtins = {});
+           std::span<const epp_plugin_type* const> builtins = {},
+           loader::RandomSource* random = &loader::RandomSource::PerThread());
   // With what was found before.
   Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics,
-           PluginFiles files, std::span<const epp_plugin_type* const> builtins = {});
+           PluginFiles files, std::span<const epp_plugin_type* const> builtins = {},
+           loader::RandomSource* random = &loader::RandomSource::PerThread());
 
   // Resolves and builds; null when `out` has errors. Nothing serves yet. Instances of `former` that
   // the config asks for unchanged are taken over.

@@ -229,6 +229,22 @@ class Sloppy {
   static epp::Result<Sloppy> Create(const epp::Context&) { return Sloppy(); }
 };
 
+TEST(Lint, InterfacesAreListedOnceByTheirIds) {
+  static constexpr const char* kIds[] = {EPP_SCORER_ID, "scorer",      "epp.x/one",
+                                         "/1",          EPP_SCORER_ID, nullptr};
+  epp_plugin_type type = epp::detail::Type<epp::sdk_test::Everything>::kRecord;
+  type.interfaces = kIds;
+  type.interface_count = 6;
+  const epp_plugin_type* types[] = {&type};
+  const epp_module module{sizeof(epp_module), 0, EPP_ABI_MAJOR, 0, 0, 1, "x", "1", "", types};
+  EXPECT_THAT(epp::test::Lint(module),
+              ::testing::ElementsAre("type everything: an interface is not NAME/NUMBER",
+                                     "type everything: an interface is not NAME/NUMBER",
+                                     "type everything: an interface is not NAME/NUMBER",
+                                     "type everything: an interface is listed twice",
+                                     "type everything: an interface is not NAME/NUMBER"));
+}
+
 TEST(Lint, FindsEveryFault) {
   const epp_plugin_type* types[] = {&epp::detail::Type<Sloppy>::kRecord};
   const epp_module module{sizeof(epp_module), 0, EPP_ABI_MAJOR + 1, 0, 1, 1, "-x", "v1", "", types};

@@ -55,8 +55,9 @@ TEST_P(ShippedTest, ManifestAgreesWithTheRecord) {
   }
   EXPECT_THAT(listed, ::testing::UnorderedElementsAreArray(offered));
   for (const auto& [key, value] : manifest) {
-    EXPECT_THAT(std::string(key.str()),
-                ::testing::AnyOf("name", "version", "license", "description", "types", "sha256"));
+    EXPECT_THAT(
+        std::string(key.str()),
+        ::testing::AnyOf("name", "version", "license", "description", "types", "sha256", "check"));
   }
 }
 

@@ -1,5 +1,6 @@
 #include "tests/bench/host_under_test.h"
 
+#include <algorithm>
 #include <array>
 #include <unordered_map>
 
@@ -21,12 +22,14 @@ config::SettingsBuilder SettingsFor(const HostOptions& options) {
 
 HostUnderTest::HostUnderTest(const HostOptions& options)
     : settings_(SettingsFor(options)),
-      platform_(settings_.settings(), 1, false),
+      platform_(settings_.settings(), 1, false, {}, options.random),
+      carrier_(&platform_.metrics()),
       rings_(1, {.records = options.records, .failures = 16}) {}
 
 HostUnderTest::~HostUnderTest() {
   factory_.reset();
   serving_.Publish(nullptr);
+  carrier_.Clear();
 }
 
 absl::StatusOr<std::unique_ptr<HostUnderTest>> HostUnderTest::Start(const HostOptions& options) {
@@ -36,12 +39,13 @@ absl::StatusOr<std::unique_ptr<HostUnderTest>> HostUnderTest::Start(const HostOp
 }
 
 absl::Status HostUnderTest::Init(const HostOptions& options) {
-  config::Diagnostics diagnostics;
-  generation_ = platform_.Build(
-      1, std::make_shared<const config::SourceText>(config::SourceText{"", options.config_text}),
-      diagnostics);
-  if (!generation_) return absl::InvalidArgumentError(diagnostics.Render());
-  serving_.Publish(std::shared_ptr<const request::Serving>(generation_, &generation_->serving()));
+  auto config = options.config;
+  if (!config) {
+    config =
+        std::make_shared<const config::SourceText>(config::SourceText{"", options.config_text});
+  }
+  if (absl::Status status = Build(std::move(config)); !status.ok()) return status;
+  Serve();
 
   request::Services services;
   services.clock = options.clock;
@@ -63,6 +67,43 @@ absl::Status HostUnderTest::Init(const HostOptions& options) {
     if (!id.ok()) return id.status();
     values_.emplace_back().id = *id;
   }
+  return absl::OkStatus();
+}
+
+absl::Status HostUnderTest::Build(std::shared_ptr<const config::SourceText> config) {
+  config::Diagnostics diagnostics;
+  std::shared_ptr<runtime::Generation> next =
+      platform_.Build(last_number_ + 1, std::move(config), diagnostics, generation_.get());
+  if (!next) return absl::InvalidArgumentError(diagnostics.Render());
+  ++last_number_;
+  generation_ = std::move(next);
+  return absl::OkStatus();
+}
+
+void HostUnderTest::Serve() {
+  serving_.Publish(std::shared_ptr<const request::Serving>(generation_, &generation_->serving()));
+}
+
+// May a request run on it?
+bool HostUnderTest::InUse(const runtime::HeldInstance& held) const {
+  const auto has = [&](const std::shared_ptr<runtime::Generation>& generation) {
+    return generation && std::any_of(generation->held().begin(), generation->held().end(),
+                                     [&](const auto& other) { return other.get() == &held; });
+  };
+  return has(generation_) || std::any_of(former_.begin(), former_.end(),
+                                         [&](const auto& former) { return has(former.lock()); });
+}
+
+absl::Status HostUnderTest::Reload(std::shared_ptr<const config::SourceText> config) {
+  const std::shared_ptr<runtime::Generation> former = generation_;
+  if (absl::Status status = Build(std::move(config)); !status.ok()) return status;
+  generation_->AttachToPool();
+  platform_.pool().Publish();
+  carrier_.Carry(*former, *generation_);
+  Serve();
+  std::erase_if(former_, [](const auto& generation) { return generation.expired(); });
+  former_.push_back(former);
+  carrier_.Follow([this](const runtime::HeldInstance& held) { return InUse(held); });
   return absl::OkStatus();
 }
 

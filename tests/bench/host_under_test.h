@@ -12,16 +12,19 @@
 #include "host/base/clock.h"
 #include "host/config/settings.h"
 #include "host/request/http_exchange.h"
+#include "host/runtime/state_transfer.h"
 #include "host/serve/load.h"
 
 namespace epp::bench {
 
 struct HostOptions {
   std::string config_text;  // EndpointPickerConfig; empty: the built-in default
+  std::shared_ptr<const config::SourceText> config;  // if set, instead of config_text
   std::string plugins_dir;  // empty: lib/epp/plugins beside the executable's bin
   uint32_t records = 2048;
   bool observe_responses = false;
   const Clock* clock = &Clock::Real();  // of requests; frames and plugins live in real time
+  loader::RandomSource* random = &loader::RandomSource::PerThread();  // of plugins
 };
 
 // What a scrape of vLLM tells about an endpoint.
@@ -47,6 +50,10 @@ class HostUnderTest {
   // The host:port that a verdict names `endpoint` by.
   std::string HostPort(uint32_t endpoint) const;
   void SetMetrics(uint32_t endpoint, const EndpointMetrics& metrics);
+  // Builds a generation of this config beside the serving one and lets it serve, as a reload does:
+  // instances that it asks for unchanged go on, others learn what their predecessors know.
+  // Errors: what it is refused for; nothing has changed then.
+  absl::Status Reload(std::shared_ptr<const config::SourceText> config);
   void Publish() { platform_.pool().Publish(); }
 
   std::unique_ptr<request::Exchange> NewExchange() { return factory_->NewExchange(0, nullptr); }
@@ -57,12 +64,18 @@ class HostUnderTest {
  private:
   explicit HostUnderTest(const HostOptions& options);
   absl::Status Init(const HostOptions& options);
+  absl::Status Build(std::shared_ptr<const config::SourceText> config);
+  void Serve();
+  bool InUse(const runtime::HeldInstance& held) const;
   void AddFields(std::vector<pool::Endpoint::Fields> fields);
 
   config::SettingsBuilder settings_;
   serve::Platform platform_;
+  runtime::StateCarrier carrier_;
   telemetry::DecisionRings rings_;
   std::shared_ptr<runtime::Generation> generation_;
+  std::vector<std::weak_ptr<runtime::Generation>> former_;  // requests may still run on them
+  uint64_t last_number_ = 0;
   request::ServingSlot serving_;
   std::unique_ptr<request::HttpExchangeFactory> factory_;
   std::vector<uint64_t> ids_;  // of the endpoints, by number

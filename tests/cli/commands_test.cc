@@ -205,6 +205,50 @@ TEST_F(CommandsTest, CheckPrintsWhatSeveralFilesAmountTo) {
   EXPECT_THAT(Epp({"check", "-"}, kOver).out, HasSubstr("only a configuration file can include"));
 }
 
+TEST_F(CommandsTest, EveryProfileIsFreeOfWarningsAndPrintsAsItself) {
+  const std::string endpoints =
+      Write("eps.yaml", "endpoints: [{name: a, address: 10.0.0.1, port: 1}]");
+  size_t profiles = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(EPP_PROFILES)) {
+    if (entry.path().extension() != ".yaml") continue;
+    ++profiles;
+    SCOPED_TRACE(entry.path().string());
+    const auto check = [&](const std::string& file, const std::string& input) {
+      return Epp({"check", "--deny-warnings", "--endpoints-file", endpoints, "--print", file},
+                 input);
+    };
+    const Result printed = check(entry.path(), "");
+    ASSERT_EQ(printed.exit_code, 0) << printed.err;
+    const Result again = check("-", printed.out);
+    ASSERT_EQ(again.exit_code, 0) << again.err;
+    EXPECT_EQ(WithoutComments(again.out), WithoutComments(printed.out));
+  }
+  EXPECT_GE(profiles, 14u);
+}
+
+TEST_F(CommandsTest, AProfileIsChangedByAFewLines) {
+  std::filesystem::create_directories(dir_ + "/profiles");
+  std::filesystem::copy(EPP_PROFILES "/prefix-heavy-chat.yaml", dir_ + "/profiles");
+  const Result printed = Epp({"check", "--print", Write("config.yaml", R"(
+apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+epp:
+  include: [profiles/prefix-heavy-chat.yaml]
+  shadow: {file: candidate.yaml, sample: 5%}
+plugins:
+  - {name: approx, type: approx-prefix-cache-producer, parameters: {lruCapacityPerServer: 62500}}
+schedulingProfiles:
+  - name: default
+    plugins: [{pluginRef: prefix, weight: 5}]
+)")});
+  ASSERT_EQ(printed.exit_code, 0) << printed.err;
+  EXPECT_THAT(printed.out, HasSubstr("  shadow: {file: \"candidate.yaml\", sample: 0.05}\n"));
+  EXPECT_THAT(printed.out, HasSubstr("lruCapacityPerServer: 62500\n"));
+  EXPECT_THAT(printed.out, HasSubstr("autoTune: false\n"));
+  EXPECT_THAT(printed.out, HasSubstr("- pluginRef: \"prefix\"\n    weight: 5\n"));
+  EXPECT_THAT(printed.out, HasSubstr("- pluginRef: \"queue\"\n    weight: 2\n"));
+}
+
 TEST_F(CommandsTest, ServeRefusesWhatARestartWouldOnlyRepeat) {
   const std::string bad = Write("bad.yaml", kTenErrors);
   const Result config = Epp({"serve", "--config-file", bad});

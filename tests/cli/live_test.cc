@@ -1,157 +1,28 @@
 // epp serve with real plugins and simulated model servers, and the commands that ask it.
+#include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
-#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "gmock/gmock.h"
-#include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
-#include "host/extproc/ext_proc.grpc.pb.h"
 #include "host/http/client.h"
 #include "nlohmann/json.hpp"
-#include "tests/cli/child.h"
+#include "tests/cli/live_fixture.h"
 
 namespace epp::testing {
 namespace {
 
 using ::testing::HasSubstr;
-namespace pb = envoy::service::ext_proc::v3;
-
-// "127.0.0.1:36823" of "... http://127.0.0.1:36823 ...".
-std::string PortOfSim(const std::string& line) {
-  const size_t colon = line.rfind(':', line.find(" model"));
-  return line.substr(colon + 1, line.find(' ', colon) - colon - 1);
-}
-
-int PortOf(const std::string& listen) { return std::stoi(listen.substr(listen.rfind(':') + 1)); }
-
-class LiveTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    char name[] = "/tmp/epp_cli_XXXXXX";
-    dir_ = mkdtemp(name);
-    std::string file = "endpoints:\n";
-    for (int i = 0; i < 2; ++i) {
-      sims_.push_back(
-          std::make_unique<Child>(std::vector<std::string>{EPP_SIM_BINARY, "--port", "0"}));
-      const std::string line = sims_.back()->WaitForLine("listening on");
-      ASSERT_FALSE(line.empty()) << sims_.back()->output();
-      file += "- {name: vllm-" + std::to_string(i) +
-              ", address: 127.0.0.1, port: " + PortOfSim(line) + "}\n";
-    }
-    std::ofstream(dir_ + "/endpoints.yaml") << file;
-    admin_ = "unix:" + dir_ + "/admin.sock";
-  }
-  void TearDown() override { std::filesystem::remove_all(dir_); }
-
-  std::vector<std::string> ServeCommand(const std::string& grpc_port = "0") const {
-    return {EPP_BINARY,
-            "serve",
-            "--endpoints-file",
-            dir_ + "/endpoints.yaml",
-            "--grpc-port",
-            grpc_port,
-            "--grpc-health-port",
-            "0",
-            "--metrics-port",
-            "0",
-            "--set",
-            "serve.grpc_listen=127.0.0.1:" + grpc_port,
-            "--set",
-            "admin.socket=" + dir_ + "/admin.sock",
-            "--set",
-            "config.state_dir=" + dir_ + "/state",
-            "--set",
-            "tls.secure=false",
-            "--set",
-            "log.format=json",
-            "--set",
-            "serve.workers=1",
-            "--drain-timeout",
-            "0s"};
-  }
-
-  void Serve(const std::vector<std::string>& more = {}) {
-    std::vector<std::string> command = ServeCommand();
-    command.insert(command.end(), more.begin(), more.end());
-    serve_ = std::make_unique<Child>(command);
-    const std::string ready = serve_->WaitForLine("\"msg\":\"ready\"");
-    ASSERT_FALSE(ready.empty()) << serve_->output();
-    const auto line = nlohmann::json::parse(ready);
-    grpc_port_ = PortOf(line["grpc"]);
-    metrics_port_ = PortOf(line["metrics"]);
-  }
-
-  Result Ask(std::vector<std::string> arguments) const {
-    arguments.insert(arguments.begin(), EPP_BINARY);
-    arguments.insert(arguments.end(), {"--admin", admin_});
-    return RunToEnd(arguments);
-  }
-
-  // Until both simulated servers were scraped.
-  void WaitUntilFresh() {
-    const auto until = std::chrono::steady_clock::now() + kDeadline;
-    while (std::chrono::steady_clock::now() < until) {
-      const Result result = Ask({"status", "--json"});
-      const auto status = nlohmann::json::parse(result.out, nullptr, false);
-      if (status.is_object() && status["pool"]["endpoints"]["fresh"] == 2) return;
-    }
-    FAIL() << "the endpoints never became fresh: " << Ask({"status"}).out;
-  }
-
-  // One request through ext-proc; the destination that epp chose.
-  std::string Decide(const std::string& request_id) const {
-    const auto channel = grpc::CreateChannel("127.0.0.1:" + std::to_string(grpc_port_),
-                                             grpc::InsecureChannelCredentials());
-    const auto stub = pb::ExternalProcessor::NewStub(channel);
-    grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + kDeadline);
-    auto stream = stub->Process(&context);
-    pb::ProcessingRequest headers;
-    const auto add = [&](const char* name, const std::string& value) {
-      auto* header = headers.mutable_request_headers()->mutable_headers()->add_headers();
-      header->set_key(name);
-      header->set_raw_value(value);
-    };
-    add(":method", "POST");
-    add(":path", "/v1/completions");
-    add("x-request-id", request_id);
-    pb::ProcessingRequest body;
-    body.mutable_request_body()->set_body(R"({"model":"demo","prompt":"hello"})");
-    body.mutable_request_body()->set_end_of_stream(true);
-    if (!stream->Write(headers) || !stream->Write(body)) return "";
-    pb::ProcessingResponse response;
-    std::string destination;
-    while (destination.empty() && stream->Read(&response)) {
-      for (const auto& option :
-           response.request_headers().response().header_mutation().set_headers()) {
-        if (option.header().key() == "x-gateway-destination-endpoint") {
-          destination = option.header().raw_value();
-        }
-      }
-    }
-    stream->WritesDone();
-    while (stream->Read(&response)) {
-    }
-    (void)stream->Finish();
-    return destination;
-  }
-
-  std::string dir_;
-  std::string admin_;
-  std::vector<std::unique_ptr<Child>> sims_;
-  std::unique_ptr<Child> serve_;
-  int grpc_port_ = 0;
-  int metrics_port_ = 0;
-};
 
 TEST_F(LiveTest, StatusPoolAndExplainTellWhatHappens) {
   ASSERT_NO_FATAL_FAILURE(Serve());
@@ -225,12 +96,6 @@ TEST_F(LiveTest, AnEndpointThatIsGoneMakesStatusCheckSayNo) {
   } while (result.exit_code == 0 && std::chrono::steady_clock::now() < until);
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.out, HasSubstr("DEGRADED"));
-}
-
-// As an operator replaces a mounted file: in one step.
-void Replace(const std::string& path, const std::string& text) {
-  std::ofstream(path + ".new") << text;
-  std::filesystem::rename(path + ".new", path);
 }
 
 std::string ConfigWithQueueWeight(const std::string& weight) {
@@ -307,6 +172,65 @@ TEST_F(LiveTest, ReloadAppliesAGoodConfigAndRefusesABadOne) {
   EXPECT_EQ(Ask({"reload"}).exit_code, 0);
   const Result healthy = Ask({"status", "--check"});
   EXPECT_EQ(healthy.exit_code, 0) << healthy.out;
+}
+
+// The service manager's end of NOTIFY_SOCKET.
+class Manager {
+ public:
+  explicit Manager(const std::string& path) : fd_(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+    EXPECT_EQ(bind(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+  }
+  ~Manager() { close(fd_); }
+  Manager(const Manager&) = delete;
+  Manager& operator=(const Manager&) = delete;
+
+  // The next message that contains `text`; those before it are dropped. Empty at the deadline.
+  std::string WaitFor(const std::string& text) const {
+    const auto until = std::chrono::steady_clock::now() + kDeadline;
+    while (std::chrono::steady_clock::now() < until) {
+      pollfd ready{fd_, POLLIN, 0};
+      char buffer[1024];
+      if (poll(&ready, 1, 100) <= 0) continue;
+      const ssize_t n = recv(fd_, buffer, sizeof(buffer), 0);
+      const std::string message(buffer, n > 0 ? static_cast<size_t>(n) : 0);
+      if (message.find(text) != std::string::npos) return message;
+    }
+    return "";
+  }
+
+ private:
+  const int fd_;
+};
+
+TEST_F(LiveTest, TheServiceManagerIsToldHowItGoes) {
+  const Manager manager(dir_ + "/notify");
+  const std::string config = dir_ + "/config.yaml";
+  Replace(config, ConfigWithQueueWeight("1"));
+  std::vector<std::string> command = ServeCommand();
+  command.insert(command.begin(),
+                 {"/usr/bin/env", "NOTIFY_SOCKET=" + dir_ + "/notify", "WATCHDOG_USEC=4000000"});
+  command.insert(command.end(), {"--config-file", config});
+  serve_ = std::make_unique<Child>(command);
+
+  EXPECT_THAT(manager.WaitFor("READY=1"), HasSubstr("\nSTATUS=generation 1, ")) << serve_->output();
+  EXPECT_THAT(manager.WaitFor("2 of 2 endpoints fresh"), HasSubstr("STATUS="));
+  EXPECT_EQ(manager.WaitFor("WATCHDOG"), "WATCHDOG=1");
+  EXPECT_EQ(manager.WaitFor("WATCHDOG"), "WATCHDOG=1");
+
+  // A change of the file is told as a status only; a reload that was asked for has a beginning and
+  // an end.
+  Replace(config, ConfigWithQueueWeight("2"));
+  EXPECT_THAT(manager.WaitFor("generation 2"), HasSubstr("STATUS=generation 2"));
+  EXPECT_EQ(Ask({"reload"}).exit_code, 0);
+  EXPECT_THAT(manager.WaitFor("RELOADING=1"), HasSubstr("\nMONOTONIC_USEC="));
+  EXPECT_THAT(manager.WaitFor("READY=1"), HasSubstr("STATUS=generation 2"));
+
+  serve_->Signal(SIGTERM);
+  EXPECT_THAT(manager.WaitFor("STOPPING=1"), HasSubstr("\nEXTEND_TIMEOUT_USEC="));
+  EXPECT_EQ(serve_->Wait(), 0) << serve_->output();
 }
 
 TEST_F(LiveTest, IncludedFilesAreFollowed) {

@@ -1,9 +1,14 @@
 // Lookups and insertions of a long prompt. Reported per call; single-threaded unless named so.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <random>
+#include <string>
+#include <thread>
 #include <vector>
 
 #include "hashing.h"
@@ -126,6 +131,50 @@ void BM_LookupThreads(benchmark::State& state) {
   if (state.thread_index() == 0) index.reset();
 }
 BENCHMARK(BM_LookupThreads)->Threads(1)->Threads(2)->Unit(benchmark::kMicrosecond)->UseRealTime();
+
+// Hands a million blocks to a successor while a worker inserts; how long the worker waited at most.
+void BM_HandOver(benchmark::State& state) {
+  const auto index = std::make_unique<Index>(kLimit, 42);
+  for (uint32_t s = 0; s < 40; ++s) {
+    index->Register(s, s + 1, "ns/endpoint");
+    for (uint64_t i = 0; i < 16; ++i) {
+      index->Insert(s, s + 1, Prompt(1000 + s * 16 + i), kCapacity);
+    }
+  }
+  std::atomic<bool> stop{false};
+  std::atomic<uint64_t> longest_ns{0};
+  std::thread worker([&] {
+    const std::vector<uint64_t> known = Prompt(1);
+    for (uint32_t s = 0; !stop; s = (s + 1) % 40) {
+      const auto begin = std::chrono::steady_clock::now();
+      index->Insert(s, s + 1, std::span(known).first(16), kCapacity);
+      const auto took = std::chrono::steady_clock::now() - begin;
+      longest_ns = std::max<uint64_t>(longest_ns, static_cast<uint64_t>(took.count()));
+    }
+  });
+  double save_ms = 0;
+  double load_ms = 0;
+  for (auto _ : state) {
+    const auto ms = [begin = std::chrono::steady_clock::now()] {
+      return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
+          .count();
+    };
+    std::string bytes;
+    index->Save(&bytes);
+    save_ms = ms();
+    Index next(uint64_t{256} << 20, 7);
+    for (uint32_t s = 0; s < 40; ++s) next.Register(s, s + 1, "ns/endpoint");
+    next.Load(bytes, [](uint32_t capacity) { return capacity; });
+    load_ms = ms() - save_ms;
+    state.counters["blocks"] = static_cast<double>(next.blocks());
+  }
+  stop = true;
+  worker.join();
+  state.counters["save_ms"] = save_ms;
+  state.counters["load_ms"] = load_ms;
+  state.counters["longest_insert_us"] = static_cast<double>(longest_ns) * 1e-3;
+}
+BENCHMARK(BM_HandOver)->Iterations(5)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 }  // namespace
 }  // namespace epp::approx

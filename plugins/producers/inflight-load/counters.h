@@ -39,7 +39,18 @@ class Counters {
   // below 0.
   bool Add(uint32_t slot, uint64_t id, Load change);
 
-  // 0 when the endpoint is not there.
+  // What others still count, instead of what they counted at the last call; it adds to what is
+  // counted here. What is not named is 0; endpoints that are not there are left out.
+  struct Known {
+    uint32_t slot = 0;
+    uint64_t id = 0;
+    Load load;
+  };
+  void Inherit(const std::vector<Known>& loads);
+  // Everything that is not 0, what is inherited included.
+  std::vector<Known> NonZero() const;
+
+  // What is inherited included. 0 when the endpoint is not there.
   Load Read(uint32_t slot, uint64_t id) const;
 
   struct Named {

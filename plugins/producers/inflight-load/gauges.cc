@@ -1,6 +1,7 @@
 #include "gauges.h"
 
 #include <algorithm>
+#include <charconv>
 #include <functional>
 #include <utility>
 
@@ -23,6 +24,8 @@ struct Gauges::Entry {
   epp::Series requests;
   epp::Series tokens;
   Load load;
+  Load inherited;
+  bool inherits = false;  // counts as a holder
   uint64_t holders = 0;
 };
 
@@ -41,11 +44,9 @@ Gauges::~Gauges() = default;
 
 Gauges::Entry* Gauges::Add(std::string_view endpoint, std::string_view fairness_id,
                            int32_t priority, Load load) {
-  fairness_id = fairness_id.substr(0, kMaxFairnessBytes);
-  Group& group = groups_[std::hash<std::string_view>()(endpoint) % kGroups];
+  Group& group = GroupOf(endpoint);
   const std::lock_guard lock(group.mu);
-  Entry* entry = Find(group, endpoint, fairness_id, priority);
-  if (entry == nullptr) entry = Find(group, endpoint, kOther, priority);
+  Entry* const entry = FindOrOther(group, endpoint, fairness_id, priority);
   if (entry == nullptr) return nullptr;
   if (entry->holders++ == 0) --group.idle;
   entry->load.requests += load.requests;
@@ -61,6 +62,71 @@ void Gauges::Subtract(Entry* entry, Load load, bool last) {
   entry->load.tokens -= load.tokens;
   Publish(*entry);
   if (last && --entry->holders == 0) ++entry->group->idle;
+}
+
+void Gauges::Inherit(const std::vector<Known>& loads) {
+  const auto is_zero = [](const Load& l) { return l.requests == 0 && l.tokens == 0; };
+  std::array<std::vector<const Known*>, kGroups> by_group;
+  for (const Known& known : loads) {
+    by_group[static_cast<size_t>(&GroupOf(known.endpoint) - groups_.data())].push_back(&known);
+  }
+  for (size_t g = 0; g < kGroups; ++g) {
+    Group& group = groups_[g];
+    const std::lock_guard lock(group.mu);
+    std::vector<Entry*> before;
+    for (auto& [key, entry] : group.entries) {
+      if (!entry.inherits) continue;
+      before.push_back(&entry);
+      entry.inherited = {};
+    }
+    for (const Known* const known : by_group[g]) {
+      if (is_zero(known->load)) continue;
+      Entry* const entry = FindOrOther(group, known->endpoint, known->fairness_id, known->priority);
+      if (entry == nullptr) continue;
+      if (!entry->inherits && entry->holders++ == 0) --group.idle;
+      entry->inherits = true;
+      entry->inherited.requests += known->load.requests;
+      entry->inherited.tokens += known->load.tokens;
+      Publish(*entry);
+    }
+    for (Entry* const entry : before) {
+      if (!is_zero(entry->inherited)) continue;
+      entry->inherits = false;
+      if (--entry->holders == 0) ++group.idle;
+      Publish(*entry);
+    }
+  }
+}
+
+std::vector<Gauges::Known> Gauges::NonZero() const {
+  std::vector<Known> out;
+  for (const Group& group : groups_) {
+    const std::lock_guard lock(group.mu);
+    for (const auto& [key, entry] : group.entries) {
+      const Load load{entry.load.requests + entry.inherited.requests,
+                      entry.load.tokens + entry.inherited.tokens};
+      if (load.requests == 0 && load.tokens == 0) continue;
+      // The labels, as KeyOf joined them. A fairness id may hold a 0, the others do not.
+      const size_t first = key.find('\0');
+      const size_t last = key.rfind('\0');
+      Known& known = out.emplace_back();
+      known.endpoint = key.substr(0, first);
+      known.fairness_id = key.substr(first + 1, last - first - 1);
+      std::from_chars(key.data() + last + 1, key.data() + key.size(), known.priority);
+      known.load = load;
+    }
+  }
+  return out;
+}
+
+Gauges::Group& Gauges::GroupOf(std::string_view endpoint) {
+  return groups_[std::hash<std::string_view>()(endpoint) % kGroups];
+}
+
+Gauges::Entry* Gauges::FindOrOther(Group& group, std::string_view endpoint,
+                                   std::string_view fairness_id, int32_t priority) {
+  Entry* const entry = Find(group, endpoint, fairness_id.substr(0, kMaxFairnessBytes), priority);
+  return entry != nullptr ? entry : Find(group, endpoint, kOther, priority);
 }
 
 // Needs the group's lock. Makes the entry when there is room for it.
@@ -98,8 +164,8 @@ epp::Series Gauges::SeriesOf(const epp::Metric& metric, std::string_view endpoin
 
 // Under the group's lock, so that an older value never overwrites a newer one.
 void Gauges::Publish(const Entry& entry) const {
-  entry.requests.Add(static_cast<double>(entry.load.requests));
-  entry.tokens.Add(static_cast<double>(entry.load.tokens));
+  entry.requests.Add(static_cast<double>(entry.load.requests + entry.inherited.requests));
+  entry.tokens.Add(static_cast<double>(entry.load.tokens + entry.inherited.tokens));
 }
 
 }  // namespace epp::inflight

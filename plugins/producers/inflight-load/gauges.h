@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "counters.h"
 #include "epp/plugin.hpp"
@@ -35,14 +36,29 @@ class Gauges {
   // Takes back a part of what was added; `last` lets go of the entry. entry may be null.
   void Subtract(Entry* entry, Load load, bool last);
 
+  // What others still count, instead of what they counted at the last call: see Counters. They show
+  // their own numbers in the same series, so each call publishes ours again.
+  struct Known {
+    std::string endpoint;
+    std::string fairness_id;
+    int32_t priority = 0;
+    Load load;
+  };
+  void Inherit(const std::vector<Known>& loads);
+  std::vector<Known> NonZero() const;
+
  private:
   static constexpr size_t kGroups = 16;
   struct Group {
-    std::mutex mu;
+    mutable std::mutex mu;
     std::unordered_map<std::string, Entry> entries;  // by the labels, joined
     size_t idle = 0;                                 // entries that no request holds
   };
 
+  Group& GroupOf(std::string_view endpoint);
+  // Of these labels, or with "other"; null when there is no room.
+  Entry* FindOrOther(Group& group, std::string_view endpoint, std::string_view fairness_id,
+                     int32_t priority);
   Entry* Find(Group& group, std::string_view endpoint, std::string_view fairness_id,
               int32_t priority);
   epp::Series SeriesOf(const epp::Metric& metric, std::string_view endpoint,

@@ -20,6 +20,7 @@
 #include "estimate.h"
 #include "gauges.h"
 #include "plugins/common/json.hpp"
+#include "state.h"
 
 namespace {
 
@@ -69,6 +70,8 @@ class InflightLoadProducer {
   static constexpr std::array kProduces{epp::Makes(epp::attr::kInflightRequests),
                                         epp::Makes(epp::attr::kInflightTokens),
                                         epp::Makes(epp::attr::kUncachedRequestTokens)};
+  static constexpr uint32_t kStateVersion = 1;
+  static constexpr bool kStateFollows = true;  // what began on the old instance ends there
   static constexpr uint32_t kWants = EPP_WANT_FIRST | EPP_WANT_END;
 
   static epp::Result<InflightLoadProducer> Create(const epp::Context& ctx) {
@@ -143,6 +146,25 @@ class InflightLoadProducer {
   }
 
   void Removed(const epp_endpoint& endpoint) { counters_.Unregister(endpoint.slot, endpoint.id); }
+
+  epp::Status SaveState(std::string& out) const {
+    epp::inflight::Save(counters_.NonZero(), gauges_.NonZero(), &out);
+    return {};
+  }
+  epp::Status LoadState(uint32_t version, std::string_view bytes) {
+    std::vector<Counters::Known> counts;
+    std::vector<Gauges::Known> gauges;
+    if (version != kStateVersion) {
+      return epp::Status::Invalid("the counts have version " + std::to_string(version) + ", want " +
+                                  std::to_string(kStateVersion));
+    }
+    if (!epp::inflight::Parse(bytes, &counts, &gauges)) {
+      return epp::Status::Invalid("the counts are malformed");
+    }
+    counters_.Inherit(counts);
+    gauges_.Inherit(gauges);
+    return {};
+  }
 
   // {"endpoints":[{"endpoint":"ns/a","requests":1,"tokens":12}],"total":1,"truncated":false}
   epp::Status Dump(std::string& out) const {

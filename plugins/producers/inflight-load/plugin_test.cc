@@ -356,4 +356,103 @@ TEST(InflightLoadTest, CountsAreExactUnderConcurrency) {
   EXPECT_THAT(Read(producer, pool).tokens, ElementsAre(0, 0, 0));
 }
 
+// Requests that began on one instance end there, whatever took its place meanwhile.
+TEST(InflightLoadStateTest, CountsStayWholeAcrossInstances) {
+  epp::test::Host host;
+  auto old = epp::test::Make(kType, {}, &host, "load");
+  auto next = epp::test::Make(kType, {}, &host, "load");
+  auto last = epp::test::Make(kType, {}, &host, "load");
+  Pool pool;
+  pool.Add("ns/pod-a");
+  pool.Add("ns/pod-b");
+  for (Instance* i : {&old, &next, &last}) i->Upserted(pool);
+  const Labels labels{{"endpoint_name", "pod-a"},
+                      {"namespace", "ns"},
+                      {"producer_name", "load"},
+                      {"fairness_id", "tenant"},
+                      {"priority", "0"}};
+  const auto gauge = [&] { return host.Metric("llm_d_epp_inflight_requests", labels); };
+  const Profiles profiles = Profiles{"decode"}.Ok("decode", {0}).Primary("decode");
+  const auto begin = [&](Instance& on, Request& request) {
+    Prompt(&request, &pool, 6);
+    request.FairnessId("tenant");
+    on.PreRequest(profiles, pool, request);
+  };
+  const auto move_all = [&] {
+    EXPECT_TRUE(epp::test::MoveState(old, next).ok());
+    EXPECT_TRUE(epp::test::MoveState(next, last).ok());
+  };
+  Request a, b, c;
+  begin(old, a);
+  begin(old, b);
+  EXPECT_TRUE(epp::test::MoveState(old, next).ok());
+  begin(next, c);
+  move_all();
+  EXPECT_THAT(Read(last, pool).requests, ElementsAre(3, 0));
+  EXPECT_THAT(Read(last, pool).tokens, ElementsAre(18, 0));
+  EXPECT_EQ(gauge(), 3);
+  Request d;
+  begin(last, d);
+  EXPECT_EQ(gauge(), 4);
+  End(old, a);
+  move_all();
+  EXPECT_THAT(Read(last, pool).requests, ElementsAre(3, 0));
+  EXPECT_EQ(gauge(), 3);
+  End(next, c);
+  End(old, b);
+  move_all();
+  EXPECT_THAT(Read(last, pool).requests, ElementsAre(1, 0));
+  EXPECT_EQ(gauge(), 1);
+  End(last, d);
+  EXPECT_THAT(Read(last, pool).requests, ElementsAre(0, 0));
+  EXPECT_THAT(Read(last, pool).tokens, ElementsAre(0, 0));
+  EXPECT_EQ(gauge(), 0);
+  EXPECT_EQ(last.SaveState(), "");
+}
+
+TEST(InflightLoadStateTest, EndpointsThatChangedAreLeftOut) {
+  auto old = epp::test::Make(kType);
+  auto next = epp::test::Make(kType);
+  Pool pool(1);
+  Pool later(1);
+  later.Replace(0);  // another endpoint in the same slot
+  old.Upserted(pool);
+  next.Upserted(later);
+  Request request;
+  old.PreRequest(Profiles{"decode"}.Ok("decode", {0}).Primary("decode"), pool, request);
+  ASSERT_TRUE(epp::test::MoveState(old, next).ok());
+  EXPECT_THAT(Read(next, later).requests, ElementsAre(0));
+  next.Removed(later.endpoint(0));
+  next.Upserted(pool);
+  ASSERT_TRUE(epp::test::MoveState(old, next).ok());
+  EXPECT_THAT(Read(next, pool).requests, ElementsAre(1));
+  next.Removed(pool.endpoint(0));
+  next.Upserted(pool);
+  EXPECT_THAT(Read(next, pool).requests, ElementsAre(0));
+}
+
+TEST(InflightLoadStateTest, MalformedBytesChangeNothing) {
+  auto old = epp::test::Make(kType);
+  auto next = epp::test::Make(kType);
+  Pool pool(1);
+  for (Instance* i : {&old, &next}) i->Upserted(pool);
+  Request request;
+  old.PreRequest(Profiles{"decode"}.Ok("decode", {0}).Primary("decode"), pool, request);
+  ASSERT_TRUE(epp::test::MoveState(old, next).ok());
+  const std::string good = old.SaveState();
+  EXPECT_EQ(next.LoadState(7, good).message(), "the counts have version 7, want 1");
+  const size_t counts_only = 4 + 28;
+  for (size_t n = 1; n < good.size(); ++n) {
+    if (n == counts_only) continue;
+    EXPECT_EQ(next.LoadState(1, good.substr(0, n)).message(), "the counts are malformed") << n;
+  }
+  std::string negative = good;
+  negative[4 + 12 + 7] = '\xff';
+  EXPECT_FALSE(next.LoadState(1, negative).ok());
+  std::string many = good;
+  many[3] = '\x7f';
+  EXPECT_FALSE(next.LoadState(1, many).ok());
+  EXPECT_THAT(Read(next, pool).requests, ElementsAre(1));
+}
+
 }  // namespace

@@ -1,9 +1,10 @@
 // kv-cache-utilization-scorer: prefers endpoints whose KV cache has room.
 //
-//   score[i] = 1 - usage[i]    usage is a fraction, 0 when unknown
+//   score[i] = 1 - usage[i]    usage is a fraction, 0 when unknown; 0 when it is no finite number
 #include "epp/plugin.hpp"
 
 #include <array>
+#include <cmath>
 #include <span>
 
 namespace {
@@ -22,7 +23,9 @@ class KvCacheUtilizationScorer {
 
   epp::Status Score(const epp::Call&, const epp::Candidates& in, std::span<double> out) const {
     const auto usage = in.column<double>(0);
-    for (size_t i = 0; i < out.size(); ++i) out[i] = 1.0 - usage[i];
+    for (size_t i = 0; i < out.size(); ++i) {
+      out[i] = std::isfinite(usage[i]) ? 1.0 - usage[i] : 0.0;
+    }
     return {};
   }
 };

@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <ostream>
 #include <vector>
 
@@ -32,6 +33,13 @@ INSTANTIATE_TEST_SUITE_P(Table, KvCacheUtilizationScorerTest,
                                          Case{"Case006Full", {1.0, 0.5}, {0, 0.5}},
                                          Case{"NoCandidates", {}, {}}),
                          [](const auto& info) { return info.param.name; });
+
+TEST(KvCacheUtilizationScorerTest, WhatIsNoNumberScoresNothing) {
+  auto scorer = epp::test::Make("kv-cache-utilization-scorer");
+  epp::test::Pool pool(3);
+  pool.Set(epp::attr::kKvCacheUsage, {std::nan(""), HUGE_VAL, -HUGE_VAL});
+  EXPECT_THAT(scorer.Score(pool), testing::ElementsAre(0, 0, 0));
+}
 
 TEST(KvCacheUtilizationScorerTest, UnknownUsageCountsAsEmpty) {
   auto scorer = epp::test::Make("kv-cache-utilization-scorer", {{"anything", true}});

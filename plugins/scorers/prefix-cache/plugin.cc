@@ -54,7 +54,7 @@ class PrefixCacheScorer {
     for (size_t i = 0; i < out.size(); ++i) {
       const bool known = match.has(i) && total > 0;
       unknown += !known;
-      out[i] = known ? Rate(static_cast<double>(match[i]), total, block_size) : 0.0;
+      out[i] = known ? Rate(Matched(match[i], total), total, block_size) : 0.0;
     }
     if (unknown > 0 && host_.LogEnabled(EPP_LOG_DEBUG)) {
       host_.Log(EPP_LOG_DEBUG,
@@ -67,10 +67,15 @@ class PrefixCacheScorer {
   PrefixCacheScorer(epp::Host host, double weight, double scale)
       : host_(host), weight_(weight), scale_(scale) {}
 
+  // Another producer than ours may report more than there is, or less than nothing.
+  static double Matched(int64_t blocks, double total) {
+    return std::clamp(static_cast<double>(blocks), 0.0, total);
+  }
+
   double Rate(double match, double total, double block_size) const {
     const double ratio = match / total;
     if (weight_ <= 0) return ratio;
-    const double length = std::min(1.0, match * block_size / scale_);
+    const double length = std::clamp(match * block_size / scale_, 0.0, 1.0);
     return weight_ * length * length + (1.0 - weight_) * ratio;
   }
 

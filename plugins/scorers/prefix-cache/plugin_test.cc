@@ -76,6 +76,15 @@ TEST(PrefixCacheScorerTest, Case023MissingInformation) {
   EXPECT_THAT(host.logs()[0].text, HasSubstr("2 endpoints"));
 }
 
+TEST(PrefixCacheScorerTest, MoreThanThereIsCountsAsAll) {
+  auto scorer = epp::test::Make("prefix-cache-scorer");
+  epp::test::Pool pool(2);
+  pool.Set(epp::attr::kPrefixMatchBlocks, {12, -3});
+  epp::test::Request request;
+  request.Set(epp::attr::kPrefixTotalBlocks, 10).Set(epp::attr::kPrefixBlockSize, 64);
+  EXPECT_THAT(scorer.Score(pool, request), ElementsAre(1, 0));
+}
+
 TEST(PrefixCacheScorerTest, NoProducerRan) {
   auto scorer = epp::test::Make("prefix-cache-scorer");
   EXPECT_THAT(scorer.Score(epp::test::Pool(2)), ElementsAre(0, 0));

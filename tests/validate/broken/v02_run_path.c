@@ -1,0 +1,2 @@
+/* Linked with a library search path. */
+#include "base.h"

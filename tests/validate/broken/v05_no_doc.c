@@ -1,0 +1,3 @@
+/* Says nothing about its type. */
+#define BROKEN_DOC ""
+#include "base.h"
