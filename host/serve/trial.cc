@@ -1,6 +1,7 @@
 #include "host/serve/trial.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -43,6 +44,41 @@ preflight::Trial TrialOf(const cli::ServeCommandLine& command_line,
     trial.libraries.push_back({info.name, info.path, info.digest, false, true, held, *held});
   }
   return trial;
+}
+
+bool Mentions(const config::SourceText& text, std::string_view type) {
+  if (text.text.find(type) != std::string::npos) return true;
+  return std::any_of(text.included.begin(), text.included.end(), [&](const auto& file) {
+    return file.second.text && file.second.text->text.find(type) != std::string::npos;
+  });
+}
+
+// What a trial only created, because its config did not name it, was not called yet. By digest: the
+// config of the library's first trial, and the types that later ones named.
+struct Called {
+  std::shared_ptr<const config::SourceText> first;
+  std::set<std::string, std::less<>> types;
+};
+std::map<std::string, Called>& CalledBy() {
+  static auto& called = *new std::map<std::string, Called>;
+  return called;
+}
+
+// Types of mapped libraries that this config names for the first time.
+std::vector<std::pair<std::string, std::string>> NewlyNamed(const config::SourceText& text,
+                                                            const loader::Catalog* serving) {
+  std::vector<std::pair<std::string, std::string>> out;
+  if (serving == nullptr) return out;
+  for (const auto& library : serving->libraries()) {
+    const auto it = CalledBy().find(library->info().digest);
+    if (it == CalledBy().end()) continue;
+    for (const epp_plugin_type* type : library->types()) {
+      if (it->second.types.contains(type->name) || !Mentions(text, type->name)) continue;
+      if (it->second.first && Mentions(*it->second.first, type->name)) continue;
+      out.emplace_back(library->info().digest, type->name);
+    }
+  }
+  return out;
 }
 
 // Instances of every type of a library, with default parameters where there are such.
@@ -113,7 +149,8 @@ bool Prove(const cli::ServeCommandLine& command_line,
   const bool proven = std::all_of(found.begin(), found.end(), [](const auto& file) {
     return preflight::IsProven(file->info().digest);
   });
-  if (proven) return true;
+  const auto named = NewlyNamed(*text, serving);
+  if (proven && named.empty()) return true;
   preflight::TrialLimits limits;
   limits.time_ns = static_cast<uint64_t>(settings.preflight);
   const preflight::Trial trial = TrialOf(command_line, text, files, serving);
@@ -124,7 +161,11 @@ bool Prove(const cli::ServeCommandLine& command_line,
     NoteRefused(files.libraries.refused, out);
     return false;
   }
-  for (const auto& file : found) preflight::SetProven(file->info().digest);
+  for (const auto& [digest, type] : named) CalledBy()[digest].types.insert(type);
+  for (const auto& file : found) {
+    preflight::SetProven(file->info().digest);
+    CalledBy().try_emplace(file->info().digest, Called{text, {}});
+  }
   return true;
 }
 
