@@ -6,10 +6,12 @@
 #include <vector>
 
 #include "host/cli/command.h"
+#include "host/preflight/trial.h"
 
 int main(int argc, char** argv) {
   // A peer that goes away is an error of one write, never the end of the process.
   std::signal(SIGPIPE, SIG_IGN);
+  epp::preflight::AllowTrials();
   epp::cli::Io io = epp::cli::ProcessIo();
   int exit_code = epp::cli::kBug;
   try {

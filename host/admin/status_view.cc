@@ -78,9 +78,15 @@ std::string StatusJson(const Status& status) {
 
   w.Key("plugins").BeginObject();
   w.Field("instances", status.instances).Field("libraries", status.libraries);
-  w.Key("refused").BeginArray();
-  for (const std::string& refused : status.refused_libraries) w.Value(refused);
-  w.EndArray();
+  const auto list = [&w](std::string_view key, const std::vector<std::string>& values) {
+    w.Key(key).BeginArray();
+    for (const std::string& value : values) w.Value(value);
+    w.EndArray();
+  };
+  list("refused", status.refused_libraries);
+  list("disabled", status.disabled_plugins);
+  list("quarantined", status.quarantined_plugins);
+  w.Field("retired_modules", status.retired_modules);
   w.EndObject();
 
   if (!status.shadow.empty()) w.Field("shadow", status.shadow);
@@ -130,6 +136,14 @@ std::string StatusText(const Status& status) {
                         status.requests_per_s, status.running, status.decision_p50_us,
                         status.decision_p99_us, status.own_error_ratio * 100);
   StrAppend(&out, "plugins    ", status.instances, " instances, ", status.libraries, " libraries");
+  const auto append_names = [&](const std::vector<std::string>& names, std::string_view what) {
+    if (names.empty()) return;
+    StrAppend(&out, ", ", names.size(), " ", what, " (");
+    for (size_t i = 0; i < names.size(); ++i) StrAppend(&out, i ? ", " : "", names[i]);
+    out += ")";
+  };
+  append_names(status.disabled_plugins, "switched off");
+  append_names(status.quarantined_plugins, "in quarantine");
   if (status.refused_libraries.empty()) {
     out += ", none refused\n";
   } else {

@@ -14,6 +14,7 @@
 #include "host/config/document.h"
 #include "host/pool/file_discovery.h"
 #include "host/serve/load.h"
+#include "host/serve/trial.h"
 
 namespace epp::cli {
 namespace {
@@ -44,6 +45,11 @@ Stage StageOf(const std::string& code) {
   if (in(kWiringCodes) || in(kMoreWiringCodes)) return kWiring;
   if (in(kLibraryCodes) || !code.starts_with("EPP-CFG-")) return kLibraries;
   return kSchema;
+}
+
+bool HasPreflightError(const config::Diagnostics& found) {
+  return std::any_of(found.all().begin(), found.all().end(),
+                     [](const auto& d) { return d.code == "EPP-LOAD-PREFLIGHT"; });
 }
 
 std::string Count(size_t n, std::string_view what) {
@@ -138,12 +144,17 @@ class Check final : public Command {
       if (found.ok()) Describe(config);
       return;
     }
-    platform_ = std::make_unique<serve::Platform>(settings, 1, false);
-    generation_ = platform_->Build(1, std::move(text), found);
+    serve::PluginFiles plugins = serve::FindPlugins(settings);
+    refused_ = plugins.libraries.refused.size();
+    const bool proven = serve::Prove(line, text, plugins, nullptr, found);
+    if (!proven && HasPreflightError(found)) return;
+    platform_ = std::make_unique<serve::Platform>(settings, 1, false, std::move(plugins));
+    // What the trial found wrong with the config needs no second build to be found again.
+    if (proven) generation_ = platform_->Build(1, std::move(text), found);
     took_ms_ = std::chrono::duration_cast<std::chrono::milliseconds>(
                    std::chrono::steady_clock::now() - begin)
                    .count();
-    NoteRefused(found);
+    refused_ = platform_->catalog()->refused().size();
     if (generation_) {
       Describe(generation_->config());
       PrintIfWanted(generation_->config());
@@ -162,17 +173,6 @@ class Check final : public Command {
   }
 
   // A library that nobody names is no error here; it is a line of epp plugins.
-  void NoteRefused(config::Diagnostics& found) {
-    refused_ = platform_->catalog()->refused().size();
-    const bool unknown_type =
-        std::any_of(found.all().begin(), found.all().end(),
-                    [](const auto& d) { return d.code == "EPP-CFG-UNKNOWN-TYPE"; });
-    if (!unknown_type) return;
-    // The missing type may be in one of them.
-    for (const loader::RefusedLibrary& library : platform_->catalog()->refused()) {
-      found.Warning({}, "EPP-LOAD-REFUSED", StrCat(library.path, ": ", View(library.why)));
-    }
-  }
 
   void CheckEndpoints(const ServeCommandLine& line, config::Diagnostics& found) {
     std::string path = line.flags.endpoints_file;

@@ -5,6 +5,7 @@
 #include "host/base/str_cat.h"
 #include "host/base/strings.h"
 #include "host/cli/command.h"
+#include "host/serve/trial.h"
 
 namespace epp::cli {
 namespace {
@@ -49,6 +50,10 @@ int Dispatch(const std::vector<std::string>& arguments, Io& io) {
   if (word == "-h" || word == "--help") {
     PrintOverview(io.out);
     return kDone;
+  }
+  // Not for people: serve starts it to try new plugin libraries.
+  if (word == preflight::kCommand && arguments.size() == 1) {
+    return preflight::ChildMain(&serve::TryOut);
   }
   if (word.starts_with('-')) return MakeServe()->Main(arguments, io);
   if (word == "man") return MakeMan()->Main({arguments.begin() + 1, arguments.end()}, io);

@@ -11,6 +11,7 @@
 #include "host/cli/load.h"
 #include "host/cli/table.h"
 #include "host/cli/type_text.h"
+#include "host/preflight/quarantine.h"
 #include "host/serve/load.h"
 
 namespace epp::cli {
@@ -58,6 +59,12 @@ class Plugins final : public Command {
         ->expected(1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     app().add_option("--settings", settings_, "settings file (TOML)");
+    app()
+        .add_option("--set", set_, "SECTION.KEY=VALUE: override one setting, repeatable")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    app().add_option("--forgive", forgive_,
+                     "lift the quarantine of the library with this digest, or its first digits");
     app().add_flag("--markdown", markdown_, "the list as a Markdown table");
     app().add_flag("--no-header", no_header_, "leave the first line out");
     AddJsonFlag();
@@ -68,6 +75,7 @@ class Plugins final : public Command {
     config::Diagnostics found;
     std::vector<std::string> arguments;
     if (!settings_.empty()) arguments = {"--settings", settings_};
+    for (const std::string& set : set_) arguments.insert(arguments.end(), {"--set", set});
     const auto line = LoadServeCommandLine(arguments, found);
     if (!line.ok()) return Fail(io, kUsage, "EPP-CLI-USAGE", View(line.status()));
     if (!found.ok()) {
@@ -75,6 +83,7 @@ class Plugins final : public Command {
       return kNo;
     }
     config::Settings settings = (*line)->settings.settings();
+    if (!forgive_.empty()) return Forgive(io, settings);
     if (!dirs_.empty()) settings.plugin_dirs = dirs_;
     const loader::Catalog catalog = serve::OpenCatalog(settings);
     if (!json()) ReportRefused(io, catalog);
@@ -91,6 +100,21 @@ class Plugins final : public Command {
     } else {
       ListText(io, types);
     }
+    return kDone;
+  }
+
+  int Forgive(Io& io, const config::Settings& settings) const {
+    const std::string file = preflight::QuarantineFile(settings.state_dir);
+    const absl::StatusOr<size_t> lifted = preflight::Forgive(file, forgive_);
+    if (!lifted.ok()) {
+      const bool usage = absl::IsInvalidArgument(lifted.status());
+      return Fail(io, usage ? kUsage : kNo, "EPP-CLI-USAGE", View(lifted.status()));
+    }
+    if (*lifted == 0) {
+      io.err << "epp plugins: " << file << " holds no library with this digest\n";
+      return kNo;
+    }
+    io.out << "lifted; epp reload loads it again\n";
     return kDone;
   }
 
@@ -292,6 +316,8 @@ class Plugins final : public Command {
   std::string kind_;
   std::vector<std::string> dirs_;
   std::string settings_;
+  std::vector<std::string> set_;
+  std::string forgive_;
   bool markdown_ = false;
   bool no_header_ = false;
 };

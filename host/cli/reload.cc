@@ -21,7 +21,10 @@ class Reload final : public ClientCommand {
                        .add_option("--wait", wait_, "for the outcome, this long; default 30s")
                        ->expected(0, 1);
     app().add_option("--expect", expect_, "fail unless the text on disk has this digest");
-    app().add_flag("--force", force_, "rebuild the wiring although nothing changed");
+    app().add_flag(
+        "--force", force_,
+        "rebuild the wiring although nothing changed, and switch plugins on again that were "
+        "switched off");
   }
 
  private:

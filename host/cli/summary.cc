@@ -24,7 +24,13 @@ std::string Listeners(const config::Settings& settings, const serve::Facts& fact
 
 std::string Plugins(const serve::Facts& facts) {
   return StrCat(facts.libraries, " libraries from ", facts.plugin_dirs, "; ",
-                facts.third_party_libraries, " third party, ", facts.refused_libraries, " refused");
+                facts.third_party_libraries, " third party",
+                facts.unlisted_libraries > 0
+                    ? StrCat(" (", facts.unlisted_libraries, " by no digest: plugins.sha256)")
+                    : std::string(),
+                ", ", facts.refused_libraries, " refused; ",
+                facts.trial_ns > 0 ? StrCat("tried in ", facts.trial_ns / 1'000'000, " ms")
+                                   : std::string("not tried before"));
 }
 
 std::string Requests(const config::Settings& settings, const serve::Facts& facts) {

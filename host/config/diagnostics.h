@@ -54,6 +54,7 @@ class Diagnostics {
                std::string hint = {});
   // Hides `mark.length` bytes (0: the rest of the line) from every excerpt, for a secret's value.
   void Redact(Mark mark) { redacted_.push_back(std::move(mark)); }
+  const std::vector<Mark>& redacted() const { return redacted_; }
   bool ok() const { return errors_ == 0; }
   size_t errors() const { return errors_; }
   size_t warnings() const { return all_.size() - errors_; }

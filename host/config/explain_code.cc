@@ -259,12 +259,31 @@ constexpr std::array kTexts = {
     CodeText{"EPP-LOAD-PATH",
              "The path to a library leads through something that is no plain file or directory.",
              "a symbolic link out of the plugin directory", "Install the file itself."},
+    CodeText{"EPP-LOAD-PREFLIGHT",
+             "A new library crashed, hung, ended the process or took too much memory in the child "
+             "that tries it first (its limits: [plugins] preflight, and 4 GiB of address space). "
+             "Nothing "
+             "changed in the process that serves.",
+             "a library whose create never returns",
+             "The message names library, digest and the call. Mend the library, or remove it. "
+             "[plugins] preflight is the time limit; \"0s\" turns trials off."},
+    CodeText{"EPP-LOAD-QUARANTINED",
+             "The library crashed an earlier process, so it is not loaded. Its scorers and filters "
+             "are left out of the profiles; anything else cannot be done without.",
+             "a scorer that read outside its columns",
+             "Install another build. To try the same one again: epp plugins --forgive DIGEST, then "
+             "epp reload."},
     CodeText{"EPP-LOAD-READ", "A plugin directory or file cannot be read.",
              "a directory without read permission", "Check its permissions."},
     CodeText{"EPP-LOAD-REFUSED",
              "A library was refused while a plugin type was missing that it may have offered.",
              "a refused library, and a config that names its type",
              "Read the reason behind its name."},
+    CodeText{"EPP-LOAD-RETIRED",
+             "Former versions of libraries stay mapped until the process ends, and there are as "
+             "many as are allowed.",
+             "a plugin directory that changed a hundred times",
+             "Restart epp, or raise [plugins] max_retired; each costs some 100 KiB."},
     CodeText{"EPP-LOAD-RUNPATH", "The library carries a search path for other libraries.",
              "a library linked with -rpath", "Link without -rpath."},
     CodeText{"EPP-LOAD-SIZE", "The file of a library is too large.",

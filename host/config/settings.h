@@ -30,6 +30,12 @@ struct Settings {
   std::string runtime_dir;
   bool allow_unlisted = false;
   bool allow_experimental = false;
+  std::vector<std::string> plugin_digests;
+  int64_t preflight = 0;
+  int64_t call_budget = 0;
+  int64_t stuck_abort = 0;
+  bool quarantine = false;
+  int64_t max_retired = 0;
   // [serve]
   std::string grpc_listen;
   std::string health_listen;

@@ -48,27 +48,65 @@ bool TypeEntry::Implements(std::string_view interface_id) const {
   return std::ranges::any_of(ids, [&](const char* id) { return interface_id == id; });
 }
 
-Catalog Catalog::Scan(std::span<const std::string> dirs, const LoadOptions& options) {
-  Catalog catalog;
-  std::set<std::string> seen;
+void FoundLibraries::RefuseIf(const std::function<absl::Status(const LibraryFile&)>& why) {
+  std::erase_if(files, [&](const std::shared_ptr<const LibraryFile>& file) {
+    const absl::Status status = why(*file);
+    if (status.ok()) return false;
+    const std::string& path = file->info().path;
+    refused.push_back({path, At(StrCat("library ", path), status)});
+    return true;
+  });
+}
+
+FoundLibraries FindLibraries(std::span<const std::string> dirs, const LoadOptions& options) {
+  FoundLibraries found;
   for (const std::string& dir : dirs) {
     const absl::StatusOr<std::vector<std::string>> names = ListLibraries(dir);
     if (absl::IsNotFound(names.status())) continue;
     if (!names.ok()) {
-      catalog.refused_.push_back({dir, names.status()});
+      found.refused.push_back({dir, names.status()});
       continue;
     }
     for (const std::string& name : *names) {
-      const std::string path = StrCat(dir, "/", name, ".so");
-      absl::StatusOr<std::shared_ptr<const Library>> library = Library::Load(dir, name, options);
-      if (!library.ok()) {
-        catalog.refused_.push_back({path, library.status()});
-        continue;
+      absl::StatusOr<std::shared_ptr<const LibraryFile>> file =
+          LibraryFile::Read(dir, name, options);
+      if (file.ok()) {
+        found.files.push_back(*std::move(file));
+      } else {
+        found.refused.push_back({StrCat(dir, "/", name, ".so"), file.status()});
       }
-      if (!seen.insert((*library)->info().digest).second) continue;
-      if (absl::Status s = catalog.Add(*library); !s.ok()) {
-        catalog.refused_.push_back({path, At(StrCat("library ", path), s)});
-      }
+    }
+  }
+  return found;
+}
+
+Catalog Catalog::Load(FoundLibraries found, const LoadOptions& options) {
+  Catalog catalog;
+  std::set<std::string> digests;
+  for (const auto& file : found.files) digests.insert(file->info().digest);
+  size_t retired = 0;
+  for (const std::string& digest : Library::MappedDigests()) retired += !digests.contains(digest);
+  if (options.max_retired != 0 && retired > options.max_retired) {
+    found.RefuseIf([&](const LibraryFile& file) {
+      if (Library::IsMapped(file.info().digest)) return absl::OkStatus();
+      return Refuse("EPP-LOAD-RETIRED",
+                    StrCat("with it this process would keep ", retired,
+                           " former libraries mapped, and plugins.max_retired allows ",
+                           options.max_retired, "; restart epp to load new ones"));
+    });
+  }
+  catalog.refused_ = std::move(found.refused);
+  std::set<std::string> seen;
+  for (const auto& file : found.files) {
+    const std::string& path = file->info().path;
+    absl::StatusOr<std::shared_ptr<const Library>> library = Library::Load(*file, options);
+    if (!library.ok()) {
+      catalog.refused_.push_back({path, library.status()});
+      continue;
+    }
+    if (!seen.insert((*library)->info().digest).second) continue;
+    if (absl::Status s = catalog.Add(*library); !s.ok()) {
+      catalog.refused_.push_back({path, At(StrCat("library ", path), s)});
     }
   }
   return catalog;
@@ -100,6 +138,10 @@ Catalog Catalog::WithBuilds(const Catalog& scanned,
   }
   for (const RefusedLibrary& refused : scanned.refused_) catalog.refused_.push_back(refused);
   return catalog;
+}
+
+Catalog Catalog::Scan(std::span<const std::string> dirs, const LoadOptions& options) {
+  return Load(FindLibraries(dirs, options), options);
 }
 
 absl::Status Catalog::Add(std::shared_ptr<const Library> library) {

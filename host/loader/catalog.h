@@ -3,6 +3,7 @@
 // Threads: everything here is [config]: one thread at a time. A built Instance is shared by all.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -12,6 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "epp/abi.h"
+#include "host/loader/guard.h"
 #include "host/loader/library.h"
 
 namespace epp::loader {
@@ -32,12 +34,27 @@ struct RefusedLibrary {
   absl::Status why;
 };
 
+// What plugin directories hold: libraries as they were read, in order, and those refused on sight.
+struct FoundLibraries {
+  std::vector<std::shared_ptr<const LibraryFile>> files;
+  std::vector<RefusedLibrary> refused;
+
+  // Refuses those for which `why` gives an error.
+  void RefuseIf(const std::function<absl::Status(const LibraryFile&)>& why);
+};
+
+// Looks into the directories in order for NAME.so, reads and verifies every one. Runs no code of
+// theirs. The bytes that were verified are those that are loaded later, whatever happens to the
+// files meanwhile.
+FoundLibraries FindLibraries(std::span<const std::string> dirs, const LoadOptions& options);
+
 // All types, by name and alias. Two libraries that offer one name: the first directory wins and the
 // other is refused with a message that names both.
 class Catalog {
  public:
-  // Scans the directories in order for NAME.so and loads every one. A refused library is reported,
-  // never fatal.
+  // Loads every library that was found. A refused one is reported, never fatal.
+  static Catalog Load(FoundLibraries found, const LoadOptions& options);
+  // Both in one.
   static Catalog Scan(std::span<const std::string> dirs, const LoadOptions& options);
   // The libraries of `scanned`, but in place of those that `wanted` names (name -> SHA-256), and
   // beside the others when it has none of that name, the builds of that digest, as far as this
@@ -85,6 +102,7 @@ class Instance {
   const std::string& name() const { return name_; }
   const TypeEntry& type() const { return type_; }
   void* self() const { return self_; }
+  Guard& guard() const { return guard_; }
   // The table of an interface, or null. Resolve once, at wiring.
   template <class Table>
   const Table* Get(const char* id) const {
@@ -92,10 +110,11 @@ class Instance {
   }
 
  private:
-  Instance(TypeEntry type, std::string name, void* self)
-      : type_(std::move(type)), name_(std::move(name)), self_(self) {}
+  Instance(TypeEntry type, std::string name, Guard& guard, void* self)
+      : type_(std::move(type)), name_(std::move(name)), guard_(guard), self_(self) {}
   TypeEntry type_;
   std::string name_;
+  Guard& guard_;
   void* self_;
 };
 

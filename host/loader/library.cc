@@ -9,6 +9,8 @@
 
 #include <algorithm>
 #include <exception>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <system_error>
@@ -21,6 +23,7 @@
 #include "absl/strings/match.h"
 #include "host/base/str_cat.h"
 #include "host/loader/elf_inspect.h"
+#include "host/loader/guard.h"
 #include "host/loader/manifest.h"
 #include "host/loader/private_copy.h"
 #include "host/loader/record_lint.h"
@@ -34,65 +37,35 @@ namespace {
 constexpr size_t kMaxLibraryBytes = size_t{256} << 20;
 constexpr size_t kMaxManifestBytes = 64 << 10;
 
-// Everything known about a file before its code runs.
-struct Inspected {
-  LibraryInfo info;
-  std::string bytes;
-  std::string pin;
-  ElfFacts elf;
-};
-
-absl::StatusOr<Inspected> InspectFile(const std::string& dir, std::string_view name) {
-  if (!IsPluginName(name)) {
-    return Refuse("EPP-LOAD-NAME", StrCat("library name \"", name.substr(0, 80),
-                                          "\", want [a-z0-9][a-z0-9-]{0,62}"));
-  }
-  Inspected found;
-  found.info.name = std::string(name);
-  found.info.path = StrCat(dir, "/", name, ".so");
-  const std::string where = StrCat("library ", found.info.path);
-
-  absl::StatusOr<std::string> bytes = ReadTrustedFile(dir, StrCat(name, ".so"), kMaxLibraryBytes);
-  if (!bytes.ok()) return At(where, bytes.status());
-  found.bytes = *std::move(bytes);
-  found.info.digest = Sha256Hex(found.bytes);
-
-  const absl::StatusOr<std::string> toml =
-      ReadTrustedFile(dir, StrCat(name, ".toml"), kMaxManifestBytes);
-  if (toml.ok()) {
-    absl::StatusOr<Manifest> manifest = ParseManifest(*toml);
-    if (!manifest.ok()) return At(where, manifest.status());
-    found.info.version = std::move(manifest->version);
-    found.info.license = std::move(manifest->license);
-    found.info.description = std::move(manifest->description);
-    found.info.types = std::move(manifest->types);
-    found.pin = std::move(manifest->sha256);
-  } else if (!absl::IsNotFound(toml.status())) {
-    return At(where, toml.status());
-  }
-
-  absl::StatusOr<ElfFacts> elf = ReadElf(found.bytes);
-  if (!elf.ok()) return At(where, elf.status());
-  if (absl::Status s = CheckElf(*elf); !s.ok()) return At(where, s);
-  found.info.note = *elf->note;
-  found.elf = *std::move(elf);
-  return found;
+absl::Status Examine(LibraryInfo& info, std::string_view bytes, ElfFacts& out) {
+  absl::StatusOr<ElfFacts> elf = ReadElf(bytes);
+  if (!elf.ok()) return elf.status();
+  if (absl::Status s = CheckElf(*elf); !s.ok()) return s;
+  info.note = *elf->note;
+  out = *std::move(elf);
+  return absl::OkStatus();
 }
 
-absl::Status CheckPolicy(const Inspected& found, const LoadOptions& options) {
-  if (found.info.digest.empty()) return Refuse("EPP-LOAD-DIGEST", "SHA-256 is not available");
-  for (const std::string& allowed : options.allowed_digests) {
-    if (absl::EqualsIgnoreCase(allowed, found.info.digest)) return absl::OkStatus();
-  }
-  if (!found.pin.empty()) {
-    if (found.pin == found.info.digest) return absl::OkStatus();
+absl::Status CheckPolicy(LibraryInfo& info, const std::string& pin, const std::string& dir,
+                         const LoadOptions& options) {
+  if (info.digest.empty()) return Refuse("EPP-LOAD-DIGEST", "SHA-256 is not available");
+  info.listed = std::ranges::any_of(options.allowed_digests, [&](const std::string& allowed) {
+    return absl::EqualsIgnoreCase(allowed, info.digest);
+  });
+  if (info.listed) return absl::OkStatus();
+  if (!pin.empty()) {
+    info.listed = pin == info.digest;
+    if (info.listed) return absl::OkStatus();
     return Refuse("EPP-LOAD-DIGEST",
-                  StrCat("has SHA-256 ", found.info.digest, ", its plugin.toml wants ", found.pin));
+                  StrCat("has SHA-256 ", info.digest, ", its plugin.toml wants ", pin));
   }
-  if (options.allow_unlisted) return absl::OkStatus();
-  return Refuse("EPP-LOAD-UNLISTED", StrCat("SHA-256 ", found.info.digest,
-                                            " is neither listed nor pinned in plugin.toml, and "
-                                            "plugins.allow_unlisted is off"));
+  if (options.allow_unlisted || (!options.own_dir.empty() && dir == options.own_dir)) {
+    return absl::OkStatus();
+  }
+  return Refuse("EPP-LOAD-UNLISTED",
+                StrCat("SHA-256 ", info.digest,
+                       " is neither in plugins.sha256 nor pinned in plugin.toml, and "
+                       "plugins.allow_unlisted is off"));
 }
 
 // Control bits of the floating-point unit; a library linked with -ffast-math changes them.
@@ -188,10 +161,13 @@ absl::StatusOr<Mapped> MapHere(const std::string& path) {
 }
 
 // On a thread of its own, so that whatever thread state the initialisers change dies with it.
-absl::StatusOr<Mapped> Map(const std::string& path) {
+absl::StatusOr<Mapped> Map(const std::string& path, Guard& guard, Entry as) {
   absl::StatusOr<Mapped> result = absl::InternalError("not run");
   try {
-    std::thread([&] { result = MapHere(path); }).join();
+    std::thread([&] {
+      const InFlight call(guard, as, 0);
+      result = MapHere(path);
+    }).join();
   } catch (const std::system_error& e) {
     return Refuse("EPP-LOAD-DLOPEN", StrCat("no thread to load on: ", e.what()));
   }
@@ -209,7 +185,87 @@ Cache& GlobalCache() {
   return cache;
 }
 
+// "queue-scorer=epp.scorer/1,other=epp.filter/1+epp.picker/1".
+std::string OffersOf(const epp_module& module) {
+  std::string out;
+  for (uint32_t i = 0; i < module.type_count; ++i) {
+    const epp_plugin_type& type = *module.types[i];
+    StrAppend(&out, i ? "," : "", type.name);
+    for (uint32_t k = 0; k < type.interface_count; ++k) {
+      StrAppend(&out, k ? "+" : "=", type.interfaces[k]);
+    }
+  }
+  return out;
+}
+
 }  // namespace
+
+// Everything known about a file before its code runs.
+struct LibraryFile::Impl {
+  LibraryInfo info;
+  std::string bytes;
+  std::string pin;
+  ElfFacts elf;
+
+  absl::Status ReadFrom(const std::string& dir) {
+    absl::StatusOr<std::string> read =
+        ReadTrustedFile(dir, StrCat(info.name, ".so"), kMaxLibraryBytes);
+    if (!read.ok()) return read.status();
+    bytes = *std::move(read);
+    info.digest = Sha256Hex(bytes);
+
+    const absl::StatusOr<std::string> toml =
+        ReadTrustedFile(dir, StrCat(info.name, ".toml"), kMaxManifestBytes);
+    if (toml.ok()) {
+      absl::StatusOr<Manifest> manifest = ParseManifest(*toml);
+      if (!manifest.ok()) return manifest.status();
+      info.version = std::move(manifest->version);
+      info.license = std::move(manifest->license);
+      info.description = std::move(manifest->description);
+      info.types = std::move(manifest->types);
+      pin = std::move(manifest->sha256);
+    } else if (!absl::IsNotFound(toml.status())) {
+      return toml.status();
+    }
+    return Examine(info, bytes, elf);
+  }
+};
+
+LibraryFile::LibraryFile(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+LibraryFile::~LibraryFile() = default;
+const LibraryInfo& LibraryFile::info() const { return impl_->info; }
+std::string_view LibraryFile::bytes() const { return impl_->bytes; }
+
+absl::StatusOr<std::shared_ptr<const LibraryFile>> LibraryFile::Read(const std::string& dir,
+                                                                     std::string_view name,
+                                                                     const LoadOptions& options) {
+  if (!IsPluginName(name)) {
+    return Refuse("EPP-LOAD-NAME", StrCat("library name \"", name.substr(0, 80),
+                                          "\", want [a-z0-9][a-z0-9-]{0,62}"));
+  }
+  auto impl = std::make_unique<Impl>();
+  impl->info.name = std::string(name);
+  impl->info.path = StrCat(dir, "/", name, ".so");
+  absl::Status status = impl->ReadFrom(dir);
+  if (status.ok()) status = CheckPolicy(impl->info, impl->pin, dir, options);
+  if (!status.ok()) return At(StrCat("library ", impl->info.path), status);
+  return std::shared_ptr<const LibraryFile>(new LibraryFile(std::move(impl)));
+}
+
+absl::StatusOr<std::shared_ptr<const LibraryFile>> LibraryFile::FromMemory(std::string name,
+                                                                           std::string path,
+                                                                           std::string digest,
+                                                                           std::string bytes) {
+  auto impl = std::make_unique<Impl>();
+  impl->info.name = std::move(name);
+  impl->info.path = std::move(path);
+  impl->info.digest = std::move(digest);
+  impl->bytes = std::move(bytes);
+  if (absl::Status s = Examine(impl->info, impl->bytes, impl->elf); !s.ok()) {
+    return At(StrCat("library ", impl->info.path), s);
+  }
+  return std::shared_ptr<const LibraryFile>(new LibraryFile(std::move(impl)));
+}
 
 struct Library::Impl {
   LibraryInfo info;
@@ -227,9 +283,32 @@ std::span<const epp_plugin_type* const> Library::types() const {
 }
 
 absl::StatusOr<LibraryInfo> Library::Inspect(const std::string& dir, std::string_view name) {
-  absl::StatusOr<Inspected> found = InspectFile(dir, name);
-  if (!found.ok()) return found.status();
-  return std::move(found->info);
+  absl::StatusOr<std::shared_ptr<const LibraryFile>> file = LibraryFile::Read(dir, name, {});
+  if (!file.ok()) return file.status();
+  return (*file)->info();
+}
+
+std::vector<std::string> Library::MappedDigests() {
+  Cache& cache = GlobalCache();
+  std::lock_guard lock(cache.mutex);
+  std::vector<std::string> out;
+  for (const auto& [digest, library] : cache.by_digest) out.push_back(digest);
+  return out;
+}
+
+bool Library::IsMapped(std::string_view digest) {
+  Cache& cache = GlobalCache();
+  std::lock_guard lock(cache.mutex);
+  return cache.by_digest.contains(std::string(digest));
+}
+
+absl::StatusOr<std::string> Library::Bytes() const {
+  std::ifstream in(impl_->info.mapped_path, std::ios::binary);
+  std::string bytes((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  if (!in || Sha256Hex(bytes) != impl_->info.digest) {
+    return Refuse("EPP-LOAD-COPY", StrCat(impl_->info.mapped_path, " is gone or was changed"));
+  }
+  return bytes;
 }
 
 std::shared_ptr<const Library> Library::FindMapped(std::string_view name,
@@ -244,39 +323,63 @@ std::shared_ptr<const Library> Library::FindMapped(std::string_view name,
 absl::StatusOr<std::shared_ptr<const Library>> Library::Load(const std::string& dir,
                                                              std::string_view name,
                                                              const LoadOptions& options) {
-  absl::StatusOr<Inspected> found = InspectFile(dir, name);
-  if (!found.ok()) return found.status();
-  const std::string where = StrCat("library ", found->info.path);
-  if (absl::Status s = CheckPolicy(*found, options); !s.ok()) return At(where, s);
+  absl::StatusOr<std::shared_ptr<const LibraryFile>> file = LibraryFile::Read(dir, name, options);
+  if (!file.ok()) return file.status();
+  return Load(**file, options);
+}
 
+absl::StatusOr<std::shared_ptr<const Library>> Library::Load(const LibraryFile& file,
+                                                             const LoadOptions& options) {
+  const std::string& name = file.info().name;
   Cache& cache = GlobalCache();
   std::lock_guard lock(cache.mutex);
-  if (const auto it = cache.by_digest.find(found->info.digest); it != cache.by_digest.end()) {
+  if (const auto it = cache.by_digest.find(file.info().digest); it != cache.by_digest.end()) {
     if (it->second.ok() && (*it->second)->info().name != name) {
-      return At(where, Refuse("EPP-ABI-RECORD",
-                              StrCat("module record: name is \"", (*it->second)->info().name,
-                                     "\", want the file's, \"", name, "\"")));
+      return At(
+          StrCat("library ", file.info().path),
+          Refuse("EPP-ABI-RECORD", StrCat("module record: name is \"", (*it->second)->info().name,
+                                          "\", want the file's, \"", name, "\"")));
     }
     return it->second;
   }
+  bool mapped = false;
+  absl::StatusOr<std::shared_ptr<const Library>> library =
+      MapFile(file, options, Entry::kLoad, &mapped);
+  if (mapped) cache.by_digest.emplace(file.info().digest, library);
+  return library;
+}
 
+absl::StatusOr<std::shared_ptr<const Library>> Library::LoadAgain(const LibraryFile& file,
+                                                                  const LoadOptions& options) {
+  bool mapped = false;
+  return MapFile(file, options, Entry::kLoadAgain, &mapped);
+}
+
+absl::StatusOr<std::shared_ptr<const Library>> Library::MapFile(const LibraryFile& file,
+                                                                const LoadOptions& options,
+                                                                Entry as, bool* is_mapped) {
+  const LibraryFile::Impl& found = *file.impl_;
+  const std::string where = StrCat("library ", found.info.path);
   absl::StatusOr<PrivateCopy> copy =
-      MakePrivateCopy(options.runtime_dir, name, found->info.digest, found->bytes);
+      MakePrivateCopy(options.runtime_dir, found.info.name, found.info.digest, found.bytes);
   if (!copy.ok()) return At(where, copy.status());
-  const absl::StatusOr<Mapped> mapped = Map(copy->path);
+  Guard& guard = Guard::Acquire({found.info.name, found.info.digest, "", "", ""});
+  const absl::StatusOr<Mapped> mapped = Map(copy->path, guard, as);
+  guard.Release();
   if (!mapped.ok()) {
     if (!copy->memory) std::remove(copy->path.c_str());
     absl::Status status = At(where, mapped.status());
     if (MessageOf(status).find("[EPP-ABI-") != std::string::npos) {
-      cache.by_digest.emplace(found->info.digest, status);
+      *is_mapped = true;
       // It is mapped, so a memory file must keep its number.
       (void)copy->memory.release();
     }
     return status;
   }
+  *is_mapped = true;
 
   auto impl = std::make_unique<Impl>();
-  impl->info = std::move(found->info);
+  impl->info = found.info;
   impl->info.mapped_path = copy->path;
   impl->memory = std::move(copy->memory);
   impl->module = mapped->module;
@@ -289,12 +392,17 @@ absl::StatusOr<std::shared_ptr<const Library>> Library::Load(const std::string& 
     impl->info.warnings.push_back(
         "changed the floating-point mode when it was loaded (linked with -ffast-math?); undone");
   }
-  const std::string digest = impl->info.digest;
-  if (absl::Status s = LintRecord(mapped->module, Image(mapped->base, found->elf.segments),
-                                  impl->info.note, name);
+  if (absl::Status s = LintRecord(mapped->module, Image(mapped->base, found.elf.segments),
+                                  impl->info.note, found.info.name);
       !s.ok()) {
     (void)impl->memory.release();
-    return cache.by_digest.emplace(digest, At(where, s)).first->second;
+    return At(where, s);
+  }
+  impl->info.offers = OffersOf(*impl->module);
+  for (const ElfSegment& segment : found.elf.segments) {
+    if (!segment.executable) continue;
+    RememberCode(mapped->base + segment.address, segment.memory_bytes,
+                 {found.info.name, found.info.digest, "", "", impl->info.offers});
   }
   std::vector<std::string> offered;
   for (uint32_t i = 0; i < mapped->module->type_count; ++i) {
@@ -303,9 +411,7 @@ absl::StatusOr<std::shared_ptr<const Library>> Library::Load(const std::string& 
   if (!impl->info.types.empty() && !std::ranges::is_permutation(impl->info.types, offered)) {
     impl->info.warnings.push_back("plugin.toml lists other types than the library offers");
   }
-  std::shared_ptr<const Library> library(new Library(std::move(impl)));
-  cache.by_digest.emplace(digest, library);
-  return library;
+  return std::shared_ptr<const Library>(new Library(std::move(impl)));
 }
 
 }  // namespace epp::loader

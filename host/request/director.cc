@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "host/base/str_cat.h"
 #include "host/base/utf8.h"
+#include "host/loader/guard.h"
 #include "host/request/reachable.h"
 #include "host/request/splice.h"
 #include "host/request/subset.h"
@@ -17,6 +18,9 @@ namespace {
 
 using scheduling::Error;
 using scheduling::ErrorCode;
+
+// How much longer than its budget a call of a plugin may take in a large pool.
+constexpr uint64_t kAllowanceNsPerEndpoint = 1000;
 
 constexpr std::string_view kDestination = "x-gateway-destination-endpoint";
 
@@ -172,9 +176,19 @@ class Directing {
     state_.parsed.max_output_tokens = -1;
     epp_error err{sizeof(epp_error), EPP_OK, {}};
     const scheduling::BoundPlugin& plugin = *state_.parser->plugin;
+    if (plugin.guard().stuck()) {
+      return Error{
+          ErrorCode::kInternal, StrCat("parser \"", plugin.name(), "\" does not return"), {}};
+    }
+    // What grows with the prompt may take longer than the budget of a call.
+    loader::ThisThread().allowance_ns = body_.size;  // 1 ns a byte
     const epp_call call = state_.context.CallFor(plugin, start_ns_);
-    const epp_status status = state_.parser->table->parse_request(
-        plugin.self(state_.worker.worker), &call, &request_, &state_.parsed, &err);
+    epp_status status;
+    {
+      const loader::InFlight inside(plugin.guard(), loader::Entry::kParser, start_ns_);
+      status = state_.parser->table->parse_request(plugin.self(state_.worker.worker), &call,
+                                                   &request_, &state_.parsed, &err);
+    }
     const uint64_t took = services().clock->mono_ns() - start_ns_;
     state_.context.record->parse_ns = static_cast<uint32_t>(std::min<uint64_t>(took, UINT32_MAX));
     serving().observer->Called(state_.worker.worker, plugin, scheduling::Point::kParseRequest,
@@ -236,6 +250,8 @@ class Directing {
     }
     std::span<const uint32_t> rows = subset.given ? Reachable(*frame, subset.rows, state_.arena)
                                                   : Reachable(*frame, state_.arena);
+    loader::ThisThread().allowance_ns +=
+        kAllowanceNsPerEndpoint * (subset.given ? subset.rows.size() : frame->size());
     if (rows.size() == frame->size()) rows = {};
     scheduling::SetCandidates(state_.context, frame, rows.empty() ? nullptr : rows.data(),
                               static_cast<uint32_t>(rows.empty() ? frame->size() : rows.size()));
@@ -316,12 +332,17 @@ class Directing {
     std::vector<std::pair<epp_status, std::string>> failures;
     for (const scheduling::Step<epp_pre_request>& step : serving().wiring.pre_request) {
       const scheduling::BoundPlugin& plugin = *step.plugin;
+      if (plugin.guard().off()) continue;
       epp_error err{sizeof(epp_error), EPP_OK, {}};
       const uint64_t begin = services().clock->mono_ns();
       const epp_call call = state_.context.CallFor(plugin, begin);
-      const epp_status status = step.table->pre_request(
-          plugin.self(state_.worker.worker), &call, &state_.context.scheduling,
-          state_.context.candidates->View(plugin, state_.arena), &editor, &err);
+      const epp_candidates* in = state_.context.candidates->View(plugin, state_.arena);
+      epp_status status;
+      {
+        const loader::InFlight inside(plugin.guard(), loader::Entry::kPreRequest, begin);
+        status = step.table->pre_request(plugin.self(state_.worker.worker), &call,
+                                         &state_.context.scheduling, in, &editor, &err);
+      }
       serving().observer->Called(state_.worker.worker, plugin, scheduling::Point::kPreRequest,
                                  services().clock->mono_ns() - begin);
       if (status == EPP_OK) continue;

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstring>
 
+#include "host/loader/guard.h"
 #include "host/request/director.h"
 #include "host/request/splice.h"
 
@@ -56,15 +57,24 @@ epp_response_event EventFor(const RequestState& state, uint32_t flags, std::stri
 }
 
 // Calls one hook of one plugin, timed; a failure is counted and changes nothing.
+// `even_if_off`: an instance that keeps count of requests must hear of their end, or it would be
+// wrong when it is switched on again.
 template <class Call>
 void Tell(RequestState& state, const scheduling::BoundPlugin& plugin, scheduling::Point point,
-          Call&& call_hook) {
+          bool even_if_off, Call&& call_hook) {
+  const bool parser = point == scheduling::Point::kParseResponse;
+  if (even_if_off ? plugin.guard().stuck() : plugin.guard().off()) return;
   const Clock& clock = *state.services.clock;
   const uint64_t begin = clock.mono_ns();
   state.arena.Reset();
   const epp_call call = state.context.CallFor(plugin, begin);
   epp_error err{sizeof(epp_error), EPP_OK, {}};
-  const epp_status status = call_hook(plugin.self(state.worker.worker), &call, &err);
+  epp_status status;
+  {
+    const loader::InFlight inside(
+        plugin.guard(), parser ? loader::Entry::kParser : loader::Entry::kResponse, begin);
+    status = call_hook(plugin.self(state.worker.worker), &call, &err);
+  }
   state.serving->observer->Called(state.worker.worker, plugin, point, clock.mono_ns() - begin);
   if (status != EPP_OK) {
     state.serving->observer->Failed(state.worker.worker, plugin, point, status,
@@ -82,7 +92,7 @@ void TellBody(RequestState& state, const epp_response_event& event, Edits* edits
       continue;
     }
     const epp_editor editor = edits ? EditorFor(*edits) : epp_editor{};
-    Tell(state, *step.plugin, scheduling::Point::kResponseBody,
+    Tell(state, *step.plugin, scheduling::Point::kResponseBody, last,
          [&](void* self, const epp_call* call, epp_error* err) {
            return step.table->on_body(self, call, &event, edits && last ? &editor : nullptr, err);
          });
@@ -116,7 +126,7 @@ void ParseChunk(RequestState& state, std::string_view chunk, bool last) {
   if (state.parser == nullptr || (state.parsed.flags & EPP_PARSED_SKIP_RESPONSE)) return;
   const epp_response_event event = EventFor(state, last ? EPP_CHUNK_LAST : 0, chunk);
   epp_usage block{sizeof(epp_usage), 0, -1, -1, -1, -1};
-  Tell(state, *state.parser->plugin, scheduling::Point::kParseResponse,
+  Tell(state, *state.parser->plugin, scheduling::Point::kParseResponse, true,
        [&](void* self, const epp_call* call, epp_error* err) {
          return state.parser->table->parse_response(self, call, &event, &block, err);
        });
@@ -192,7 +202,7 @@ ResponseHeadersVerdict ReceiveResponseHeaders(RequestState& state, std::span<con
     const epp_editor editor = EditorFor(edits);
     for (const scheduling::Step<epp_response>& step : state.serving->wiring.response) {
       if (!(step.table->wants & EPP_WANT_HEADERS)) continue;
-      Tell(state, *step.plugin, scheduling::Point::kResponseHeaders,
+      Tell(state, *step.plugin, scheduling::Point::kResponseHeaders, false,
            [&](void* self, const epp_call* call, epp_error* err) {
              return step.table->on_headers(self, call, &event, &editor, err);
            });
@@ -219,6 +229,7 @@ ResponseBodyVerdict ReceiveResponseBody(RequestState& state, std::string_view ch
                                         bool end_of_stream) {
   ResponseBodyVerdict verdict;
   if (!state.forwarded || state.ended) return verdict;
+  loader::ThisThread().allowance_ns = chunk.size();
   const uint64_t now = state.services.clock->mono_ns();
   const bool hooks = state.hooks_ran;
 

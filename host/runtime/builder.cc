@@ -83,7 +83,8 @@ class Generation::Builder {
     FindHostAttributes();
     CopyColumns();
     if (!out_.ok()) return nullptr;
-    generation_->observer_ = std::make_unique<PluginObserver>(wiring(), environment_.metrics);
+    generation_->observer_ = std::make_unique<PluginObserver>(wiring(), environment_.metrics,
+                                                              environment_.call_budget_ns);
     generation_->serving_.observer = generation_->observer_.get();
     return std::move(generation_);
   }
@@ -384,9 +385,13 @@ class Generation::Builder {
     wiring().handler = {handler,
                         handler->instance->Get<epp_profile_handler>(EPP_PROFILE_HANDLER_ID)};
     epp_error err{sizeof(epp_error), EPP_OK, {}};
-    const epp_status status =
-        wiring().handler.table->check(handler->instance->self(), wiring().profile_names.data(),
-                                      static_cast<uint32_t>(wiring().profile_names.size()), &err);
+    epp_status status;
+    {
+      const loader::InFlight inside(handler->guard(), loader::Entry::kProfileHandler, 0);
+      status =
+          wiring().handler.table->check(handler->instance->self(), wiring().profile_names.data(),
+                                        static_cast<uint32_t>(wiring().profile_names.size()), &err);
+    }
     if (status != EPP_OK) {
       const config::PluginSpec& spec = specs()[handler->index];
       out_.Error(spec.mark, "EPP-CFG-HANDLER",
@@ -422,7 +427,11 @@ class Generation::Builder {
       const auto* table = source.instance->Get<epp_source>(EPP_SOURCE_ID);
       source.plan.struct_size = sizeof(epp_fetch_plan);
       epp_error err{sizeof(epp_error), EPP_OK, {}};
-      const epp_status status = table->plan(source.instance->self(), &source.plan, &err);
+      epp_status status;
+      {
+        const loader::InFlight inside(source.instance->guard(), loader::Entry::kSource, 0);
+        status = table->plan(source.instance->self(), &source.plan, &err);
+      }
       if (status != EPP_OK) {
         out_.Error(
             specs()[spec.source].mark, "EPP-CFG-SOURCE",

@@ -35,6 +35,8 @@ struct Environment {
   // the rest. What is shared has no step in its wiring: it is never called, its columns are taken
   // from the live decision. `former` then is the looker-on that it replaces, if any.
   const Generation* live = nullptr;
+  // A call of a plugin that takes longer is a strike against it; 0: none is.
+  uint64_t call_budget_ns = 0;
 };
 
 // A scraper that reads what a source fetched, and where its attributes go.

@@ -11,9 +11,11 @@ class PluginListener final : public pool::PoolListener {
   PluginListener(std::shared_ptr<loader::Instance> instance, const epp_pool_events* table)
       : instance_(std::move(instance)), table_(table) {}
   void EndpointUpserted(const pool::Endpoint& endpoint) override {
+    const loader::InFlight inside(instance_->guard(), loader::Entry::kPoolEvents, 0);
     table_->upserted(instance_->self(), &endpoint.abi());
   }
   void EndpointRemoved(const pool::Endpoint& endpoint) override {
+    const loader::InFlight inside(instance_->guard(), loader::Entry::kPoolEvents, 0);
     table_->removed(instance_->self(), &endpoint.abi());
   }
 

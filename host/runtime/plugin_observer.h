@@ -13,7 +13,10 @@ namespace epp::runtime {
 
 class PluginObserver final : public scheduling::Observer {
  public:
-  PluginObserver(const scheduling::Wiring& wiring, telemetry::EppMetrics* metrics);
+  // `call_budget_ns`: calls that take longer are strikes, three in a minute switch the instance
+  // off; 0: never.
+  PluginObserver(const scheduling::Wiring& wiring, telemetry::EppMetrics* metrics,
+                 uint64_t call_budget_ns);
 
   void Called(uint32_t worker, const scheduling::BoundPlugin& plugin, scheduling::Point point,
               uint64_t ns) override;
@@ -27,7 +30,12 @@ class PluginObserver final : public scheduling::Observer {
     std::array<telemetry::Aliased<telemetry::Histogram>, kPoints> seconds;
     std::array<telemetry::Counter, kPoints> errors;
     telemetry::Counter bad_scores;
+    telemetry::Counter strikes;
+    bool may_switch_off = false;
   };
+  void Slow(const scheduling::BoundPlugin& plugin, scheduling::Point point, uint64_t ns);
+
+  const uint64_t call_budget_ns_;
   std::vector<Handles> by_plugin_;  // by BoundPlugin::index
 };
 

@@ -69,6 +69,7 @@ absl::StatusOr<std::string> Save(const loader::Instance& from, size_t max_bytes)
   Sink sink{max_bytes, {}};
   const epp_writer writer{sizeof(epp_writer), 0, &sink, &Sink::Write};
   const absl::Status status = Called("the old instance did not save it", [&](epp_error* error) {
+    const loader::InFlight inside(from.guard(), loader::Entry::kState, 0);
     return reinterpret_cast<SaveFn>(table->save)(from.self(), &writer, error);
   });
   if (!status.ok()) return status;
@@ -81,6 +82,7 @@ absl::StatusOr<std::string> Save(const loader::Instance& from, size_t max_bytes)
 
 absl::Status Load(const loader::Instance& to, uint32_t version, const std::string& bytes) {
   return Called("the new instance refused it", [&](epp_error* error) {
+    const loader::InFlight inside(to.guard(), loader::Entry::kState, 0);
     return reinterpret_cast<LoadFn>(TableOf(to)->load)(to.self(), version,
                                                        {bytes.data(), bytes.size()}, error);
   });

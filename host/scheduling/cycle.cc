@@ -8,10 +8,15 @@
 #include <utility>
 #include <vector>
 
+#include "host/base/str_cat.h"
+#include "host/loader/guard.h"
 #include "host/scheduling/record.h"
 
 namespace epp::scheduling {
 namespace {
+
+using loader::Entry;
+using loader::InFlight;
 
 // What plugins may take of the arena; the rest is kept for the host's own needs.
 constexpr size_t kPluginArenaBytes = size_t{192} << 20;
@@ -201,6 +206,12 @@ bool Distinct(std::span<const uint32_t> picks, uint32_t n, Arena& arena) {
   return true;
 }
 
+// What no request can do without has not returned from another call: waiting for it as well would
+// take this worker, too.
+Error Stuck(std::string_view what, const BoundPlugin& plugin) {
+  return {ErrorCode::kInternal, StrCat(what, " \"", plugin.name(), "\" does not return"), {}};
+}
+
 std::optional<Error> RunProfile(RequestContext& context, size_t index) {
   const Profile& profile = context.wiring->profiles[index];
   Arena& arena = *context.arena;
@@ -218,11 +229,16 @@ std::optional<Error> RunProfile(RequestContext& context, size_t index) {
   epp_error err = EmptyError();
   for (const Step<epp_filter>& step : profile.filters) {
     if (list->size() == 0) break;
+    if (step.plugin->guard().off()) continue;  // as if it had failed: all stay
     const epp_call call = context.CallFor(*step.plugin, watch.now());
     uint64_t* keep = Zeroed(list->size(), arena);
     Clear(err);
-    const epp_status status = step.table->filter(step.plugin->self(context.worker), &call,
-                                                 list->View(*step.plugin, arena), keep, &err);
+    const epp_candidates* in = list->View(*step.plugin, arena);
+    epp_status status;
+    {
+      const InFlight inside(step.plugin->guard(), Entry::kFilter, watch.now());
+      status = step.table->filter(step.plugin->self(context.worker), &call, in, keep, &err);
+    }
     CandidateList* kept = list;
     if (status == EPP_OK) {
       kept = list->Keep(keep, arena);
@@ -249,10 +265,15 @@ std::optional<Error> RunProfile(RequestContext& context, size_t index) {
     const ScorerStep& step = profile.scorers[s];
     double* out = scores + s * n;
     std::memset(out, 0, n * sizeof(double));
+    if (step.plugin->guard().off()) continue;  // contributes nothing
     const epp_call call = context.CallFor(*step.plugin, watch.now());
     Clear(err);
-    const epp_status status = step.table->score(step.plugin->self(context.worker), &call,
-                                                list->View(*step.plugin, arena), out, &err);
+    const epp_candidates* in = list->View(*step.plugin, arena);
+    epp_status status;
+    {
+      const InFlight inside(step.plugin->guard(), Entry::kScorer, watch.now());
+      status = step.table->score(step.plugin->self(context.worker), &call, in, out, &err);
+    }
     if (status == EPP_OK) {
       if (const uint64_t bad = Accumulate(out, totals, n, step.weight)) {
         context.observer->BadScores(context.worker, *step.plugin, bad);
@@ -268,14 +289,22 @@ std::optional<Error> RunProfile(RequestContext& context, size_t index) {
   context.scored[index] = {list, totals};
 
   const BoundPlugin& picker = *profile.picker.plugin;
+  if (picker.guard().stuck()) {
+    if (log) log->failed = true;
+    return Stuck("picker", picker);
+  }
   const epp_call call = context.CallFor(picker, watch.now());
   uint32_t* picks = arena.AllocArray<uint32_t>(n).data();
   std::fill(picks, picks + n, n);  // what the picker counts but does not write is outside
   uint32_t pick_count = 0;
   Clear(err);
-  const epp_status status =
-      profile.picker.table->pick(picker.self(context.worker), &call, list->View(picker, arena),
-                                 totals, picks, &pick_count, &err);
+  const epp_candidates* in = list->View(picker, arena);
+  epp_status status;
+  {
+    const InFlight inside(picker.guard(), Entry::kPicker, watch.now());
+    status = profile.picker.table->pick(picker.self(context.worker), &call, in, totals, picks,
+                                        &pick_count, &err);
+  }
   const uint64_t took = watch.Lap(picker, Point::kPicker);
   if (record) Count(&record->pick_ns, took);
   const bool valid = pick_count <= n && Distinct({picks, pick_count}, n, arena);
@@ -417,7 +446,8 @@ void Produce(RequestContext& context) {
   epp_error err = EmptyError();
   for (const ProducerStep& step : wiring.producers) {
     const BoundPlugin& plugin = *step.plugin;
-    if (!std::all_of(step.requires_produced.begin(), step.requires_produced.end(),
+    if (plugin.guard().off() ||
+        !std::all_of(step.requires_produced.begin(), step.requires_produced.end(),
                      [&](uint32_t p) { return TestBit(context.produced_ok, p); })) {
       SetEmpty(context, plugin);
       continue;
@@ -425,9 +455,12 @@ void Produce(RequestContext& context) {
     Outputs out = MakeOutputs(plugin, wiring, n, arena);
     const epp_call call = context.CallFor(plugin, watch.now());
     Clear(err);
-    const epp_status status =
-        step.table->produce(plugin.self(context.worker), &call,
-                            context.candidates->View(plugin, arena), &out.abi, &err);
+    const epp_candidates* in = context.candidates->View(plugin, arena);
+    epp_status status;
+    {
+      const InFlight inside(plugin.guard(), Entry::kProducer, watch.now());
+      status = step.table->produce(plugin.self(context.worker), &call, in, &out.abi, &err);
+    }
     const uint64_t took = watch.Lap(plugin, Point::kProducer);
     if (context.record) Count(&context.record->produce_ns, took);
     if (status != EPP_OK) {
@@ -461,6 +494,7 @@ std::optional<Error> Schedule(RequestContext& context) {
   bool any_run = false;
   epp_error err = EmptyError();
   Stopwatch watch(context);
+  if (handler.guard().stuck()) return Stuck("profile handler", handler);
 
   int32_t* decisions = context.arena->AllocArray<int32_t>(profiles + 1).data();
   // Each round must run a profile that has not run, so this ends.
@@ -469,9 +503,13 @@ std::optional<Error> Schedule(RequestContext& context) {
     watch.Restart();
     const epp_call call = context.CallFor(handler, watch.now());
     Clear(err);
-    const epp_status status = wiring.handler.table->choose(
-        handler.self(context.worker), &call, &context.scheduling,
-        context.candidates->View(handler, *context.arena), decisions, &err);
+    const epp_candidates* in = context.candidates->View(handler, *context.arena);
+    epp_status status;
+    {
+      const InFlight inside(handler.guard(), Entry::kProfileHandler, watch.now());
+      status = wiring.handler.table->choose(handler.self(context.worker), &call,
+                                            &context.scheduling, in, decisions, &err);
+    }
     watch.Lap(handler, Point::kProfilePicker);
     if (status != EPP_OK) {
       context.observer->Failed(context.worker, handler, Point::kProfilePicker, status,
@@ -511,9 +549,13 @@ std::optional<Error> Schedule(RequestContext& context) {
   uint32_t primary = static_cast<uint32_t>(profiles);
   const epp_call call = context.CallFor(handler, watch.now());
   Clear(err);
-  const epp_status status = wiring.handler.table->conclude(
-      handler.self(context.worker), &call, &context.scheduling,
-      context.candidates->View(handler, *context.arena), &primary, &err);
+  const epp_candidates* in = context.candidates->View(handler, *context.arena);
+  epp_status status;
+  {
+    const InFlight inside(handler.guard(), Entry::kProfileHandler, watch.now());
+    status = wiring.handler.table->conclude(handler.self(context.worker), &call,
+                                            &context.scheduling, in, &primary, &err);
+  }
   watch.Lap(handler, Point::kProcessResults);
   if (status != EPP_OK) {
     // With a failed profile the handler only passes on what was counted there.

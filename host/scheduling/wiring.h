@@ -50,6 +50,8 @@ struct BoundPlugin {
   void* self(uint32_t worker) const {
     return per_worker.empty() ? instance->self() : per_worker[worker]->self();
   }
+  // Shared by all copies.
+  loader::Guard& guard() const { return instance->guard(); }
   const std::string& name() const { return instance->name(); }
   const char* type_name() const { return instance->type().type->name; }
 };

@@ -13,6 +13,7 @@
 #include "absl/strings/str_format.h"
 #include "host/base/clock.h"
 #include "host/http/fetcher.h"
+#include "host/loader/guard.h"
 #include "host/pool/endpoints_file.h"
 #include "host/scrape/sink.h"
 
@@ -345,9 +346,16 @@ class ScrapeLoop::Impl : public pool::PoolListener, public std::enable_shared_fr
     bool good = prepared.source.extractors.empty();
     sink_.Clear();
     for (const Extractor& extractor : prepared.source.extractors) {
+      if (extractor.guard != nullptr && extractor.guard->stuck()) continue;
       epp_error err{sizeof(epp_error), EPP_OK, {}};
-      const epp_status code =
-          extractor.table->scrape(extractor.self, &in, sink_.For(extractor), &err);
+      const epp_sink* sink = sink_.For(extractor);
+      epp_status code;
+      if (extractor.guard != nullptr) {
+        const loader::InFlight inside(*extractor.guard, loader::Entry::kScraper, in.now_ns);
+        code = extractor.table->scrape(extractor.self, &in, sink, &err);
+      } else {
+        code = extractor.table->scrape(extractor.self, &in, sink, &err);
+      }
       good |= code == EPP_OK;
       if (code == EPP_OK && sink_.refused() == 0) continue;
       err.message[sizeof(err.message) - 1] = '\0';

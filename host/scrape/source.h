@@ -9,6 +9,10 @@
 #include "epp/abi.h"
 #include "host/pool/attributes.h"
 
+namespace epp::loader {
+class Guard;
+}
+
 namespace epp::scrape {
 
 struct Extractor {
@@ -19,6 +23,7 @@ struct Extractor {
   std::vector<pool::AttributeId> attributes;
   std::vector<int32_t> types;
   std::shared_ptr<const void> owner;  // keeps self and table alive
+  loader::Guard* guard = nullptr;     // of the instance; null: not watched
 };
 
 struct Source {

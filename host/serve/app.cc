@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <csignal>
+#include <cstdlib>
 #include <functional>
 #include <random>
 #include <set>
@@ -19,6 +20,7 @@
 #include "host/extproc/health.h"
 #include "host/extproc/size_string.h"
 #include "host/pool/file_discovery.h"
+#include "host/preflight/crash_handler.h"
 #include "host/request/http_exchange.h"
 #include "host/scrape/scrape_loop.h"
 #include "host/serve/conditions.h"
@@ -29,12 +31,14 @@
 #include "host/serve/load.h"
 #include "host/serve/metrics_port.h"
 #include "host/serve/observers.h"
+#include "host/serve/plugin_health.h"
 #include "host/serve/plugin_states.h"
 #include "host/serve/pool_gauges.h"
 #include "host/serve/pool_log.h"
 #include "host/serve/reload_queue.h"
 #include "host/serve/shadows.h"
 #include "host/serve/traffic_meter.h"
+#include "host/serve/trial.h"
 #include "host/serve/triggers.h"
 #include "host/telemetry/log.h"
 
@@ -84,6 +88,30 @@ absl::StatusOr<std::pair<std::string, uint16_t>> ParseListen(std::string_view ke
       StrCat(key, " is \"", listen, "\", want ADDRESS:PORT such as \"[::]:9002\""));
 }
 
+// A crash names the plugin that was running, and keeps it out of the next start.
+void WatchForCrashes(const config::Settings& settings) {
+  std::string file;
+  if (settings.quarantine && !settings.state_dir.empty()) {
+    if (PrepareStateDir(settings.state_dir)) {
+      file = preflight::QuarantineFile(settings.state_dir);
+    } else {
+      EPP_LOG_EXEMPT(
+          kWarn, "main",
+          "the state directory cannot be written: a library that crashes is loaded again "
+          "at the next start",
+          {{"config.state_dir", settings.state_dir}});
+    }
+  }
+  if (settings.preflight == 0) {
+    EPP_LOG_EXEMPT(kWarn, "main", "new plugin libraries are not tried before they are loaded",
+                   {{"plugins.preflight", "0s"}});
+  }
+  const bool json = settings.log_format == "json" ||
+                    (settings.log_format == "auto" && isatty(STDERR_FILENO) != 1 &&
+                     std::getenv("JOURNAL_STREAM") == nullptr);
+  preflight::InstallCrashHandler({std::move(file), json});
+}
+
 // Tells of a reload for as long as it lives; of none when null.
 class ReloadNotice {
  public:
@@ -108,13 +136,17 @@ bool AskedFor(const ReloadQueue::Batch& batch) {
 
 class ServingApp final : public App, public extproc::HealthState, public admin::Backend {
  public:
-  ServingApp(const cli::ServeCommandLine& command_line)
+  // `started_ns`: when Start began, `trial_ns`: how long the trial took.
+  ServingApp(const cli::ServeCommandLine& command_line, PluginFiles plugins, uint64_t started_ns,
+             uint64_t trial_ns)
       : command_line_(command_line),
         settings_(command_line.settings.settings()),
         clock_(Clock::Real()),
-        started_ns_(clock_.mono_ns()),
+        started_ns_(started_ns),
+        trial_ns_(trial_ns),
         started_unix_ns_(clock_.unix_ns()),
-        platform_(settings_, WorkerCount(settings_.workers), command_line.flags.stream_metrics),
+        platform_(settings_, WorkerCount(settings_.workers), command_line.flags.stream_metrics,
+                  std::move(plugins)),
         rings_(platform_.workers(), {.records = static_cast<uint32_t>(settings_.records),
                                      .failures = static_cast<uint32_t>(settings_.records / 4)}),
         traffic_(&rings_),
@@ -124,6 +156,8 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
                 .max_errors = settings_.guard_max_errors,
                 .max_skew = settings_.guard_max_skew}),
         conditions_(&clock_, &platform_.metrics(), kProblemRepeatNs),
+        health_of_plugins_(&conditions_, &platform_.metrics(),
+                           static_cast<uint64_t>(settings_.stuck_abort)),
         gauges_(&platform_.pool(), &platform_.metrics(), &clock_, PoolName()),
         scrape_counters_(&platform_.metrics()),
         stream_counters_(&platform_.metrics()) {}
@@ -147,18 +181,21 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     platform_.pool().RemoveListener(names_.get());
   }
 
-  absl::Status Init(config::Diagnostics& diagnostics) {
-    const auto text = ReadConfig(command_line_);
-    if (!text.ok()) return text.status();
+  absl::Status Init(std::shared_ptr<const config::SourceText> text,
+                    config::Diagnostics& diagnostics) {
     generations_ = std::make_unique<Generations>(command_line_, &platform_, &serving_, names_.get(),
                                                  &conditions_, &clock_);
-    if (!generations_->Build(*text, diagnostics)) {
+    if (!generations_->Build(std::move(text), diagnostics)) {
       return absl::InvalidArgumentError("the configuration is invalid");
     }
     shadows_ = std::make_unique<Shadows>(
         Shadows::Parts{&platform_, names_.get(), &conditions_, &clock_,
                        static_cast<double>(settings_.shadow_cpu_percent) / 100,
-                       [this] { pthread_kill(config_thread_, SIGUSR1); }});
+                       [this] { pthread_kill(config_thread_, SIGUSR1); },
+                       [this](const auto& candidate, config::Diagnostics& out) {
+                         return Prove(command_line_, candidate, FindPlugins(settings_),
+                                      platform_.catalog().get(), out);
+                       }});
     platform_.pool().AddListener(names_);
     platform_.pool().AddListener(gone_);
     platform_.pool().AddListener(pool_log_);
@@ -218,12 +255,15 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     Facts facts;
     facts.workers = platform_.workers();
     facts.took_ns = ready_ns_ - started_ns_;
+    facts.trial_ns = trial_ns_;
     facts.generation = generations_->current().get();
     const std::string own = OwnPluginsDir();
     const auto catalog = platform_.catalog();
     for (const auto& library : catalog->libraries()) {
       ++facts.libraries;
-      if (!library->info().path.starts_with(own)) ++facts.third_party_libraries;
+      if (library->info().path.starts_with(own)) continue;
+      ++facts.third_party_libraries;
+      facts.unlisted_libraries += !library->info().listed;
     }
     facts.refused_libraries = catalog->refused().size();
     for (const std::string& dir : settings_.plugin_dirs) {
@@ -298,6 +338,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     for (const loader::RefusedLibrary& refused : catalog->refused()) {
       status.refused_libraries.push_back(StrCat(refused.path, ": ", View(refused.why)));
     }
+    PluginHealth::Describe(*generation, *catalog, status);
     return status;
   }
 
@@ -441,6 +482,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   }
 
   ReloadOutcome Apply(const ReloadRequest& request, bool may_wait) {
+    if (request.force) PluginHealth::Forgive(*generations_->current());
     ReloadOutcome outcome = generations_->Reload(request, may_wait);
     if (triggers_) triggers_->Follow(generations_->WatchedFiles());
     if (!outcome.unsettled) shadows_->FilesChanged();
@@ -638,6 +680,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     gauges_.Describe(status);
     const int total = status.pool.total();
     const int stale = total - status.pool.fresh;
+    health_of_plugins_.Watch(*generations_->current(), *platform_.catalog(), now);
     conditions_.Set(kPoolEmpty, total == 0, "the pool has no endpoints");
     conditions_.Set(kMetricsStale, stale > 0,
                     StrCat(stale, " of ", total, " endpoints have no fresh metrics"));
@@ -688,6 +731,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   const config::Settings& settings_;
   const Clock& clock_;
   const uint64_t started_ns_;
+  const uint64_t trial_ns_;
   const uint64_t started_unix_ns_;
   uint64_t ready_ns_ = 0;
   size_t endpoints_at_start_ = 0;
@@ -703,6 +747,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   Tallier tallier_;
   Guard guard_;
   Conditions conditions_;
+  PluginHealth health_of_plugins_;
   PoolGauges gauges_;
   std::shared_ptr<PoolLog> pool_log_ = std::make_shared<PoolLog>();
   int64_t clock_offset_ns_ = 0;  // wall clock against monotonic, at the last look
@@ -735,8 +780,18 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
 
 absl::StatusOr<std::unique_ptr<App>> App::Start(const cli::ServeCommandLine& command_line,
                                                 config::Diagnostics& diagnostics) {
-  auto app = std::make_unique<ServingApp>(command_line);
-  const absl::Status status = app->Init(diagnostics);
+  const config::Settings& settings = command_line.settings.settings();
+  const uint64_t started_ns = Clock::Real().mono_ns();
+  WatchForCrashes(settings);
+  const auto text = ReadConfig(command_line);
+  if (!text.ok()) return text.status();
+  PluginFiles plugins = FindPlugins(settings);
+  uint64_t trial_ns = 0;
+  if (!Prove(command_line, *text, plugins, nullptr, diagnostics, &trial_ns)) {
+    return absl::InvalidArgumentError("a plugin library or the configuration did not pass");
+  }
+  auto app = std::make_unique<ServingApp>(command_line, std::move(plugins), started_ns, trial_ns);
+  const absl::Status status = app->Init(*text, diagnostics);
   if (!status.ok()) return status;
   return app;
 }

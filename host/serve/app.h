@@ -17,11 +17,13 @@ namespace epp::serve {
 // What a started process is, for the start-up summary.
 struct Facts {
   uint32_t workers = 0;
-  uint64_t took_ns = 0;  // from the start of Start to its end
+  uint64_t took_ns = 0;   // from the start of Start to its end
+  uint64_t trial_ns = 0;  // of that, for the trial of the libraries; 0: there was none
   const runtime::Generation* generation = nullptr;
   size_t libraries = 0;
   size_t refused_libraries = 0;
   size_t third_party_libraries = 0;  // from other directories than our own
+  size_t unlisted_libraries = 0;     // of those, whose digest nothing lists
   std::string plugin_dirs;           // joined
   size_t endpoints = 0;
   // Listeners as they are, with the ports that 0 became; empty: off.

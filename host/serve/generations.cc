@@ -11,6 +11,7 @@
 #include "host/runtime/generation_diff.h"
 #include "host/runtime/outline.h"
 #include "host/serve/documents.h"
+#include "host/serve/trial.h"
 #include "host/serve/triggers.h"
 #include "host/telemetry/log.h"
 
@@ -18,6 +19,8 @@ namespace epp::serve {
 namespace {
 
 constexpr size_t kDigestDigits = 8;
+// In place of digests: no state that was accepted.
+constexpr const char* kUntried = "untried";
 
 std::string_view View(const absl::Status& status) {
   return {status.message().data(), status.message().size()};
@@ -33,7 +36,8 @@ std::vector<scrape::Source> SourcesOf(const std::shared_ptr<runtime::Generation>
     source.owner = generation;
     for (const runtime::Extractor& e : from.extractors) {
       source.extractors.push_back({std::string(e.instance->type().name()), e.instance->self(),
-                                   e.table, e.attributes, e.types, generation});
+                                   e.table, e.attributes, e.types, generation,
+                                   &e.instance->guard()});
     }
     sources.push_back(std::move(source));
   }
@@ -175,10 +179,17 @@ ReloadOutcome Generations::Reload(const ReloadRequest& request, bool may_wait) {
     std::lock_guard lock(mutex_);
     tried_ = *text;
   }
-  LibraryReport libraries = platform_->Rescan(*former);
+  // Nothing new is loaded here before a child has tried it.
+  PluginFiles files = FindPlugins(command_line_.settings.settings());
+  config::Diagnostics findings;
+  const bool proven = text.ok() && Prove(command_line_, *text, files, platform_->catalog().get(),
+                                         findings, &outcome.trial_ns);
+  LibraryReport libraries;
+  if (proven) libraries = platform_->Rescan(*former, std::move(files));
   outcome.refused_libraries = std::move(libraries.refused);
-  const DiskState disk = Disk(text);
-  if (!request.asked && NothingNew(disk, *former)) {
+  DiskState disk = Disk(text);
+  if (!proven) disk.libraries = kUntried;
+  if (!request.asked && proven && NothingNew(disk, *former)) {
     outcome.kind = ReloadOutcome::Kind::kUnchanged;
     outcome.unsettled = may_wait && Unsettled(outcome);
     if (!outcome.unsettled) ReportLibraries();
@@ -190,6 +201,11 @@ ReloadOutcome Generations::Reload(const ReloadRequest& request, bool may_wait) {
     trial.text = *text;
   } else if (!request.rollback_to) {
     diagnostics.Error({}, "EPP-CFG-READ", std::string(View(text.status())));
+  }
+  // What lies on disk does not stand in the way back.
+  if (!proven && text.ok() && !request.rollback_to) {
+    diagnostics = std::move(findings);
+    outcome.digest = disk.config.substr(0, kDigestDigits);
   }
   std::unique_ptr<runtime::Generation> built;
   std::string digest = disk.config;

@@ -108,7 +108,8 @@ void Generations::Report(const ReloadOutcome& outcome) {
                       {"created", outcome.created},
                       {"carried", outcome.carried},
                       {"state_lost", outcome.lost.size()},
-                      {"took_ms", took_ms}});
+                      {"took_ms", took_ms},
+                      {"trial_ms", outcome.trial_ns / 1'000'000}});
       break;
     case Kind::kUnchanged:
       EPP_LOG(kDebug, "config", "reload: nothing changed", {{"cause", outcome.cause}});

@@ -15,6 +15,13 @@
 namespace epp::serve {
 namespace {
 
+// A sanitizer slows plugins down that are fast enough.
+#ifdef EPP_HOST_SANITIZED
+constexpr uint64_t kBudgetFactor = 5;
+#else
+constexpr uint64_t kBudgetFactor = 1;
+#endif
+
 constexpr size_t kMaxConfigBytes = size_t{1} << 20;
 
 telemetry::EppMetricsOptions MetricsOptions(const config::Settings& settings, uint32_t workers,
@@ -35,6 +42,16 @@ loader::HostServicesOptions HostOptions(uint32_t workers, PluginLog* log, Plugin
   options.metrics = metrics;
   options.interner = interner;
   options.random = random;
+  return options;
+}
+
+loader::LoadOptions OptionsFor(const config::Settings& settings) {
+  loader::LoadOptions options;
+  options.runtime_dir = settings.runtime_dir;
+  options.allowed_digests = settings.plugin_digests;
+  options.allow_unlisted = settings.allow_unlisted;
+  options.own_dir = OwnPluginsDir();
+  options.max_retired = static_cast<size_t>(settings.max_retired);
   return options;
 }
 
@@ -78,15 +95,54 @@ void AddHostTypes(loader::Catalog& catalog, std::span<const epp_plugin_type* con
 
 }  // namespace
 
-loader::Catalog OpenCatalog(const config::Settings& settings,
-                            std::span<const epp_plugin_type* const> builtins) {
+PluginFiles FindPlugins(const config::Settings& settings) {
   std::vector<std::string> dirs = settings.plugin_dirs;
   if (dirs.empty()) dirs.push_back(OwnPluginsDir());
-  loader::LoadOptions options;
-  options.runtime_dir = settings.runtime_dir;
-  options.allow_unlisted = settings.allow_unlisted;
-  loader::Catalog catalog = loader::Catalog::Scan(dirs, options);
+  PluginFiles files;
+  files.libraries = loader::FindLibraries(dirs, OptionsFor(settings));
+  if (!settings.quarantine) return files;
+  const std::vector<preflight::Crash> crashes =
+      preflight::ReadQuarantine(preflight::QuarantineFile(settings.state_dir));
+  if (crashes.empty()) return files;
+  files.libraries.RefuseIf([&](const loader::LibraryFile& file) {
+    const std::string& digest = file.info().digest;
+    // What runs here already does not get safer by leaving it.
+    if (loader::Library::IsMapped(digest)) return absl::OkStatus();
+    // The last crash says most.
+    const auto crash = std::find_if(crashes.rbegin(), crashes.rend(),
+                                    [&](const auto& c) { return c.digest == digest; });
+    if (crash == crashes.rend()) return absl::OkStatus();
+    files.quarantined.push_back(*crash);
+    return absl::FailedPreconditionError(
+        StrCat(preflight::Describe(*crash), " [EPP-LOAD-QUARANTINED]"));
+  });
+  return files;
+}
+
+void NoteRefused(std::span<const loader::RefusedLibrary> refused, config::Diagnostics& out) {
+  const auto& all = out.all();
+  if (std::none_of(all.begin(), all.end(),
+                   [](const auto& d) { return d.code == "EPP-CFG-UNKNOWN-TYPE"; })) {
+    return;
+  }
+  for (const loader::RefusedLibrary& library : refused) {
+    const std::string_view why(library.why.message().data(), library.why.message().size());
+    out.Warning({}, "EPP-LOAD-REFUSED", StrCat(library.path, ": ", why));
+  }
+}
+
+loader::Catalog OpenCatalog(const config::Settings& settings,
+                            std::span<const epp_plugin_type* const> builtins) {
+  return OpenCatalog(settings, FindPlugins(settings), builtins);
+}
+
+loader::Catalog OpenCatalog(const config::Settings& settings, PluginFiles files,
+                            std::span<const epp_plugin_type* const> builtins) {
+  loader::Catalog catalog = loader::Catalog::Load(std::move(files.libraries), OptionsFor(settings));
   AddHostTypes(catalog, builtins);
+  for (const epp_plugin_type* type : preflight::StandIns(files.quarantined)) {
+    if (catalog.Find(type->name) == nullptr) catalog.AddBuiltin(type);
+  }
   return catalog;
 }
 
@@ -122,10 +178,16 @@ absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfig(
 
 Platform::Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics,
                    std::span<const epp_plugin_type* const> builtins, loader::RandomSource* random)
+    : Platform(settings, workers, stream_metrics, FindPlugins(settings), builtins, random) {}
+
+Platform::Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics,
+                   PluginFiles files, std::span<const epp_plugin_type* const> builtins,
+                   loader::RandomSource* random)
     : settings_(settings),
       workers_(workers),
       builtins_(builtins.begin(), builtins.end()),
-      catalog_(std::make_shared<const loader::Catalog>(OpenCatalog(settings, builtins_))),
+      catalog_(std::make_shared<const loader::Catalog>(
+          OpenCatalog(settings, std::move(files), builtins_))),
       libraries_(ReportOf(*catalog_)),
       registry_(static_cast<int>(workers)),
       metrics_(&registry_, MetricsOptions(settings, workers, stream_metrics)),
@@ -139,8 +201,8 @@ std::shared_ptr<const loader::Catalog> Platform::catalog() const {
   return catalog_;
 }
 
-LibraryReport Platform::Rescan(const runtime::Generation& former) {
-  loader::Catalog fresh = OpenCatalog(settings_, builtins_);
+LibraryReport Platform::Rescan(const runtime::Generation& former, PluginFiles files) {
+  loader::Catalog fresh = OpenCatalog(settings_, std::move(files), builtins_);
   LibraryReport report = ReportOf(fresh);
   std::set<std::string> used;
   for (const auto& held : former.held()) {
@@ -197,16 +259,21 @@ std::unique_ptr<runtime::Generation> Platform::Build(uint64_t number,
   const std::shared_ptr<const loader::Catalog> catalog = this->catalog();
   config::ResolvedConfig config = config::Resolve(
       std::move(text), *catalog, {.allow_experimental = settings_.allow_experimental}, out);
-  if (!out.ok()) return nullptr;
-  return runtime::Generation::Build(number, std::move(config),
-                                    {.catalog = catalog,
-                                     .host = aside ? aside->host : &host_,
-                                     .pool = &pool_,
-                                     .metrics = aside ? aside->metrics : &metrics_,
-                                     .workers = workers_,
-                                     .own_plugins_dir = OwnPluginsDir(),
-                                     .live = aside ? aside->live : nullptr},
-                                    former, out);
+  if (!out.ok()) {
+    NoteRefused(catalog->refused(), out);
+    return nullptr;
+  }
+  return runtime::Generation::Build(
+      number, std::move(config),
+      {.catalog = catalog,
+       .host = aside ? aside->host : &host_,
+       .pool = &pool_,
+       .metrics = aside ? aside->metrics : &metrics_,
+       .workers = workers_,
+       .own_plugins_dir = OwnPluginsDir(),
+       .live = aside ? aside->live : nullptr,
+       .call_budget_ns = kBudgetFactor * static_cast<uint64_t>(settings_.call_budget)},
+      former, out);
 }
 
 }  // namespace epp::serve

@@ -14,6 +14,7 @@
 #include "host/loader/catalog.h"
 #include "host/loader/host_services.h"
 #include "host/pool/pool.h"
+#include "host/preflight/quarantine.h"
 #include "host/runtime/generation.h"
 #include "host/serve/plugin_sinks.h"
 #include "host/telemetry/epp_metrics.h"
@@ -23,7 +24,20 @@ namespace epp::serve {
 // The directory of the plugins that came with this executable.
 std::string OwnPluginsDir();
 
-// Scans the configured directories and adds the host's own types, and `builtins`.
+// What the configured directories hold, read and not loaded, less what is in quarantine.
+struct PluginFiles {
+  loader::FoundLibraries libraries;
+  std::vector<preflight::Crash> quarantined;  // why libraries that are there were left out
+};
+PluginFiles FindPlugins(const config::Settings& settings);
+
+// When a type was unknown: warns of libraries that were refused and may have it.
+void NoteRefused(std::span<const loader::RefusedLibrary> refused, config::Diagnostics& out);
+
+// Loads them and adds the host's own types, `builtins`, and stand-ins for what is in quarantine.
+loader::Catalog OpenCatalog(const config::Settings& settings, PluginFiles files,
+                            std::span<const epp_plugin_type* const> builtins = {});
+// All in one.
 loader::Catalog OpenCatalog(const config::Settings& settings,
                             std::span<const epp_plugin_type* const> builtins = {});
 
@@ -55,6 +69,10 @@ class Platform {
   Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics,
            std::span<const epp_plugin_type* const> builtins = {},
            loader::RandomSource* random = &loader::RandomSource::PerThread());
+  // With what was found before.
+  Platform(const config::Settings& settings, uint32_t workers, bool stream_metrics,
+           PluginFiles files, std::span<const epp_plugin_type* const> builtins = {},
+           loader::RandomSource* random = &loader::RandomSource::PerThread());
 
   // What a generation that only looks on at `live` has apart from it; see runtime::Environment.
   struct Aside {
@@ -71,9 +89,9 @@ class Platform {
                                              const runtime::Generation* former = nullptr,
                                              const Aside* aside = nullptr);
 
-  // Looks into the plugin directories again. A library that is refused now, or gone although
-  // `former` uses it, goes on as it was loaded.
-  LibraryReport Rescan(const runtime::Generation& former);
+  // Takes what is found in the plugin directories now. A library that is refused now, or gone
+  // although `former` uses it, goes on as it was loaded.
+  LibraryReport Rescan(const runtime::Generation& former, PluginFiles files);
   // What the last look found.
   LibraryReport libraries() const;
   // Builds from now on use `builds` (name -> SHA-256) in place of what the directories hold, until

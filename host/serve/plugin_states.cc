@@ -19,8 +19,10 @@ void Append(void* ctx, epp_str text) EPP_NOEXCEPT {
 
 bool PluginsReady(const runtime::Generation& generation, std::string* reason) {
   for (const auto& instance : generation.instances()) {
+    if (instance->guard().stuck()) continue;  // asking could take this thread, too
     const auto* ready = instance->Get<epp_readiness>(EPP_READINESS_ID);
     epp_error err{sizeof(epp_error), EPP_OK, {}};
+    const loader::InFlight inside(instance->guard(), loader::Entry::kReadiness, 0);
     if (ready && ready->ready(instance->self(), &err) != EPP_OK) {
       *reason =
           StrCat("plugin \"", instance->name(), "\" is not ready: ", std::string_view(err.message));
@@ -33,12 +35,17 @@ bool PluginsReady(const runtime::Generation& generation, std::string* reason) {
 std::string StateJson(const loader::Instance& instance) {
   std::string state;
   const auto* dump = instance.Get<epp_dump_state>(EPP_DUMP_STATE_ID);
+  if (instance.guard().stuck()) {
+    JsonWriter(&state).Value("plugin does not return from another call");
+    return state;
+  }
   if (dump == nullptr) {
     JsonWriter(&state).Value("plugin does not support state collection");
     return state;
   }
   const epp_writer writer{sizeof(epp_writer), 0, &state, &Append};
   epp_error err{sizeof(epp_error), EPP_OK, {}};
+  const loader::InFlight inside(instance.guard(), loader::Entry::kDumpState, 0);
   if (dump->dump(instance.self(), &writer, &err) != EPP_OK) {
     state.clear();
     JsonWriter(&state).Value(

@@ -102,6 +102,7 @@ std::string ReloadJson(const ReloadOutcome& outcome) {
                                    absl::FromUnixNanos(static_cast<int64_t>(outcome.unix_ns)),
                                    absl::UTCTimeZone()));
   w.Field("took_ms", static_cast<double>(outcome.took_ns) * 1e-6);
+  if (outcome.trial_ns > 0) w.Field("trial_ms", static_cast<double>(outcome.trial_ns) * 1e-6);
   w.Field("kept", outcome.kept).Field("created", outcome.created);
   w.Field("carried", outcome.carried).Field("running", outcome.running);
   w.Key("changes").BeginArray();

@@ -30,7 +30,8 @@ struct ReloadOutcome {
   std::string actor;
   std::string reason;
   uint64_t took_ns = 0;
-  size_t kept = 0;  // instances taken over with their state
+  uint64_t trial_ns = 0;  // of that, for trying new libraries in a child; 0: there were none
+  size_t kept = 0;        // instances taken over with their state
   size_t created = 0;
   size_t carried = 0;   // of the created ones, those that got the state of their predecessor
   int64_t running = 0;  // requests that finish on the former generation

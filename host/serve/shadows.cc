@@ -154,6 +154,7 @@ bool Shadows::running() const { return session_ && session_->candidate; }
 
 Shadows::Built Shadows::Build(const Session& session, const runtime::Generation& live,
                               config::Diagnostics& out) {
+  if (!parts_.prove(session.order.text, out)) return {};
   if (!aside_) aside_ = std::make_unique<Aside>(*parts_.platform);
   const Platform::Aside aside{&live, &aside_->host, &aside_->epp_metrics};
   const runtime::Generation* const former =

@@ -48,6 +48,10 @@ class Shadows final : public admin::ShadowBackend {
     const Clock* clock = nullptr;
     double cpu_share = 0;        // of the workers, in [0, 1]
     std::function<void()> wake;  // makes the config thread call Work soon
+    // Tries in a child what this process has not called yet; false with the reason in `out`.
+    std::function<bool(const std::shared_ptr<const config::SourceText>& text,
+                       config::Diagnostics& out)>
+        prove;
   };
   explicit Shadows(Parts parts);
   // No request may run any more.

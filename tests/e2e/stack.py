@@ -192,6 +192,7 @@ class Epp:
         self.child = Child("epp", [
             self.bin, "serve", "--config-file", config, "--secure-serving=false",
             "--set", f"admin.socket={self.socket}", "--set", f"serve.drain={drain}",
+            "--set", f"config.state_dir={pathlib.Path(work_dir) / 'state'}",
             "--set", f"envoy.endpoints_file={pathlib.Path(work_dir) / ENVOY_ENDPOINTS}",
             *(part for name, port in listen
               for part in ("--set", f"serve.{name}_listen={LOOPBACK}:{port}")),

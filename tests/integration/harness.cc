@@ -158,7 +158,7 @@ void Harness::Reload(std::string config) {
 
 void Harness::LosePlugins() {
   settings_.plugin_dirs = {"/nonexistent"};
-  platform_->Rescan(*generation_);
+  platform_->Rescan(*generation_, serve::FindPlugins(settings_));
 }
 
 void Harness::SetPods(const std::vector<Pod>& pods) {
