@@ -118,9 +118,9 @@ Harness::Harness(HarnessOptions options)
   services_.metrics = &platform_->metrics();
   services_.decisions = rings_.get();
   conditions_ = std::make_unique<serve::Conditions>(&Clock::Real(), &platform_->metrics(), 1);
-  shadows_ = std::make_unique<serve::Shadows>(
-      serve::Shadows::Parts{platform_.get(), names_.get(), conditions_.get(), &Clock::Real(),
-                            options.shadow_cpu_share, [] {}});
+  shadows_ = std::make_unique<serve::Shadows>(serve::Shadows::Parts{
+      platform_.get(), names_.get(), conditions_.get(), &Clock::Real(), options.shadow_cpu_share,
+      [] {}, [](const auto&, config::Diagnostics&) { return true; }});
   services_.shadow = shadows_->slot();
   services_.options = options.request;
   services_.random_seed = 0x5eed;
