@@ -38,6 +38,10 @@ def config(scorers, extra_plugins=(), picker="max-score-picker", watch=True):
     return "\n".join(lines) + "\n"
 
 
+def temporary_folder():
+    return tempfile.TemporaryDirectory(prefix="epp-e2e-", ignore_cleanup_errors=True)
+
+
 class StackTest(unittest.TestCase):
     """Subclasses set the attributes below; self.sims, self.epp and self.envoy then run."""
 
@@ -51,8 +55,7 @@ class StackTest(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.work = pathlib.Path(tempfile.mkdtemp(prefix="epp-e2e-"))
-        cls.addClassCleanup(shutil.rmtree, cls.work, ignore_errors=True)
+        cls.work = pathlib.Path(cls.enterClassContext(temporary_folder()))
         cls.endpoints_file = cls.work / "endpoints.yaml"
         cls.start_servers()
         (cls.work / "config.yaml").write_text(cls.CONFIG)
