@@ -203,6 +203,8 @@ constexpr std::array kTexts = {
              "two sockets below /run/epp", "Name one with --admin or EPP_ADMIN."},
     CodeText{"EPP-CLI-INVALID", "A file that epp diff compares is no valid configuration.",
              "epp diff --json good.yaml bad.yaml", "Mend it; epp check shows the same errors."},
+    CodeText{"EPP-CLI-MAN", "The manual has no such page, or it cannot be written.",
+             "epp man epp-nothing", "epp man lists the pages; --dir names where to write them."},
     CodeText{"EPP-CLI-NOT-WRITTEN", "The files of a new plugin could not be written.",
              "epp plugin new scorer a-scorer, where a-scorer/plugin.cc exists",
              "Choose another folder; what exists is never written over."},

@@ -730,7 +730,10 @@ typedef struct epp_state {
    * last; [worker] calls are then concurrent. Each load replaces what earlier ones brought, empty
    * bytes included, and keeps what the new instance learned itself; save includes what is still
    * inherited. So counts of requests in flight stay whole: the old ones go down to zero there and
-   * here. */
+   * here.
+   *
+   * EPP_TYPE_SERIAL: every copy is carried to the one of the same worker; its save still runs
+   * beside that worker's calls. */
   epp_status (*load)(void* self, uint32_t version, epp_str bytes, epp_error* err) EPP_NOEXCEPT;
 } epp_state;
 
