@@ -16,16 +16,11 @@
 #include <string_view>
 #include <system_error>
 
+#include "plugins/common/text.hpp"
+
 namespace {
 
 constexpr std::string_view kHeader = "test-epp-endpoint-selection";
-
-std::string_view Trim(std::string_view s) {
-  constexpr std::string_view kSpace = " \t\r\n\v\f";
-  const size_t first = s.find_first_not_of(kSpace);
-  if (first == s.npos) return {};
-  return s.substr(first, s.find_last_not_of(kSpace) - first + 1);
-}
 
 struct Entry {
   std::string_view address;  // without brackets
@@ -75,7 +70,7 @@ class HeaderBasedTestingFilter {
     if (done == nullptr) return {EPP_RESOURCE_EXHAUSTED, "out of request memory"};
     while (!rest.empty()) {
       const size_t comma = rest.find(',');
-      if (const std::optional<Entry> entry = Parse(Trim(rest.substr(0, comma)))) {
+      if (const std::optional<Entry> entry = Parse(epp::common::Trim(rest.substr(0, comma)))) {
         Serve(*entry, in, done, keep);
       }
       rest = comma == rest.npos ? "" : rest.substr(comma + 1);

@@ -16,8 +16,12 @@
 #include <vector>
 
 #include "plugins/common/json.hpp"
+#include "plugins/common/text.hpp"
 
 namespace {
+
+using epp::common::Quoted;
+using epp::common::SameName;
 
 constexpr const char* kLoadParam = "inFlightLoadProducerName";
 
@@ -40,20 +44,11 @@ struct Condition {
   double max_value;
 };
 
-std::string Quoted(std::string_view s) { return '"' + std::string(s) + '"'; }
-
 std::string NumberText(double v) {
   std::string text = std::to_string(v);
   text.erase(text.find_last_not_of('0') + 1);
   if (text.ends_with('.')) text.pop_back();
   return text;
-}
-
-// Field names match without regard to case, as they do in the other parameters.
-bool SameName(std::string_view a, std::string_view b) {
-  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [&](char x, char y) { return lower(x) == lower(y); });
 }
 
 // A condition as written.

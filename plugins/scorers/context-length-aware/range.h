@@ -8,6 +8,8 @@
 #include <string_view>
 #include <system_error>
 
+#include "plugins/common/text.hpp"
+
 namespace epp::context_length {
 
 // Tokens, both ends included; 0 <= min <= max.
@@ -32,10 +34,7 @@ struct Range {
 };
 
 inline std::optional<int64_t> ParseTokens(std::string_view text) {
-  constexpr std::string_view kSpace = " \t\r\n\v\f";
-  const size_t first = text.find_first_not_of(kSpace);
-  if (first == text.npos) return std::nullopt;
-  text = text.substr(first, text.find_last_not_of(kSpace) - first + 1);
+  text = epp::common::Trim(text);
   int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
