@@ -172,8 +172,10 @@ class Affinity {
       return epp::Status::Invalid("the sessions have version " + std::to_string(version) +
                                   ", want " + std::to_string(kStateVersion));
     }
-    if (by_header_ || bytes.empty() || sessions_.Restore(bytes)) return {};
-    return epp::Status::Invalid("the sessions are malformed");
+    if (bytes.empty()) return {};
+    if (by_header_) return epp::Status::Invalid("got sessions, want none with this strategy");
+    if (!sessions_.Restore(bytes)) return epp::Status::Invalid("the sessions are malformed");
+    return {};
   }
 
   epp::Status Dump(std::string& out) const {
