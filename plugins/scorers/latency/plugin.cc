@@ -210,7 +210,7 @@ class LatencyScorer {
           total > 0 ? std::clamp(static_cast<double>(match[i]) / total, 0.0, 1.0) : 0;
       const double c =
           composite_.kv * (1 - kv[i]) + composite_.queue * room + composite_.prefix * cached;
-      out[i] = std::clamp(std::round(c * 100) / 100, 0.0, 1.0);
+      out[i] = std::isfinite(c) ? std::clamp(std::round(c * 100) / 100, 0.0, 1.0) : 0;
     }
   }
 

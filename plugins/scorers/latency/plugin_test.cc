@@ -124,6 +124,7 @@ TEST(LatencyScorerTest, CompositeWeights) {
       {"compositeKVWeight", 0}, {"compositeQueueWeight", 0}, {"compositePrefixWeight", 0}};
   EXPECT_THAT(Composite(none, {0.25, 1}, {9, 0}, {0, 9}), ElementsAre(0.75, 0));
   EXPECT_THAT(Composite({}, {0, 0}, {0, 0}), Each(DoubleNear(0.67, 1e-9))) << "no queue is room";
+  EXPECT_THAT(Composite({}, {kNan, 0}, {0, 0}), ElementsAre(0, DoubleNear(0.67, 1e-9)));
 }
 
 TEST(LatencyScorerTest, NoInformationAtAll) {
