@@ -8,9 +8,11 @@
 // Every read returns false after an error, and the first error is kept; nesting is limited.
 #pragma once
 
+#include <charconv>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 namespace epp::common {
@@ -55,6 +57,20 @@ class JsonReader {
       }
     }
     return Fail("unterminated string");
+  }
+
+  // A finite number.
+  bool Number(double* out) {
+    Space();
+    const size_t begin = at_;
+    while (at_ < text_.size() && std::string_view("+-.0123456789eE").find(text_[at_]) != text_.npos)
+      ++at_;
+    const std::string_view digits = text_.substr(begin, at_ - begin);
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), *out);
+    if (digits.empty() || error != std::errc() || end != digits.data() + digits.size()) {
+      return Fail("got something else, want a number");
+    }
+    return true;
   }
 
   // Calls f(key) once a member; f reads the value.
