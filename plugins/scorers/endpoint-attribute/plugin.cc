@@ -17,7 +17,8 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
+
+#include "plugins/common/scorer_attributes.hpp"
 
 namespace {
 
@@ -67,6 +68,10 @@ class EndpointAttributeScorer {
           "\" in a parameter of its own, or producer: \"\" if the / is part "
           "of the name");
     }
+    if (key.starts_with("label/") && ctx.str(kProducer).empty()) {
+      return epp::Status::Invalid("attributeKey: got \"" + std::string(key) +
+                                  "\", want a number; header-label-affinity-scorer reads labels");
+    }
     std::optional<Bounds> fixed;
     if (ctx.has(kMin) || ctx.has(kMax)) {
       fixed = {ctx.has(kMin) ? ctx.f64(kMin) : 0, ctx.has(kMax) ? ctx.f64(kMax) : 0};
@@ -99,43 +104,58 @@ class EndpointAttributeScorer {
   std::span<const epp_attr_spec* const> Produces() const { return {}; }
 
   epp::Status Score(const epp::Call&, const epp::Candidates& in, std::span<double> out) const {
-    const auto value = in.column<double>(0);
-    const Bounds bounds = fixed_ ? *fixed_ : Over(value, out.size());
-    // Halves, because the difference of two doubles may not fit one.
-    const double range = bounds.max / 2 - bounds.min / 2;
-    for (size_t i = 0; i < out.size(); ++i) {
-      if (!Known(value, i)) continue;
-      if (!(range > 0)) {
-        out[i] = 1.0;
-        continue;
-      }
-      const double n = std::clamp((value[i] / 2 - bounds.min / 2) / range, 0.0, 1.0);
-      out[i] = lower_is_better_ ? 1.0 - n : n;
+    if (attribute_.spec.type == EPP_T_I64) {
+      Rate(in.column<int64_t>(0), out);
+    } else {
+      Rate(in.column<double>(0), out);
     }
     return {};
   }
 
  private:
-  static bool Known(const epp::Column<double>& value, size_t i) {
-    return value.has(i) && std::isfinite(value[i]);
+  template <class T>
+  static std::optional<double> ValueOf(const epp::Column<T>& column, size_t i) {
+    const auto value = static_cast<double>(column[i]);
+    if (!column.has(i) || !std::isfinite(value)) return std::nullopt;
+    return value;
   }
 
-  static Bounds Over(const epp::Column<double>& value, size_t n) {
+  template <class T>
+  static Bounds Over(const epp::Column<T>& column, size_t n) {
     Bounds bounds{HUGE_VAL, -HUGE_VAL};
     for (size_t i = 0; i < n; ++i) {
-      if (!Known(value, i)) continue;
-      bounds.min = std::min(bounds.min, value[i]);
-      bounds.max = std::max(bounds.max, value[i]);
+      const std::optional<double> value = ValueOf(column, i);
+      if (!value) continue;
+      bounds.min = std::min(bounds.min, *value);
+      bounds.max = std::max(bounds.max, *value);
     }
     return bounds;
+  }
+
+  template <class T>
+  void Rate(const epp::Column<T>& column, std::span<double> out) const {
+    const Bounds bounds = fixed_ ? *fixed_ : Over(column, out.size());
+    // Halves, because the difference of two doubles may not fit one.
+    const double range = bounds.max / 2 - bounds.min / 2;
+    for (size_t i = 0; i < out.size(); ++i) {
+      const std::optional<double> value = ValueOf(column, i);
+      if (!value) continue;
+      if (!(range > 0)) {
+        out[i] = 1.0;
+        continue;
+      }
+      const double n = std::clamp((*value / 2 - bounds.min / 2) / range, 0.0, 1.0);
+      out[i] = lower_is_better_ ? 1.0 - n : n;
+    }
   }
 
   const std::string key_;
   const std::string producer_;  // empty: none
   const bool lower_is_better_;
   const std::optional<Bounds> fixed_;
-  const epp::Attribute attribute_ = epp::Needs({key_.c_str(), EPP_T_F64, EPP_SCOPE_ENDPOINT,
-                                                producer_.empty() ? nullptr : producer_.c_str()});
+  const epp::Attribute attribute_ =
+      epp::Needs({key_.c_str(), epp::common::NumberType(key_), EPP_SCOPE_ENDPOINT,
+                  producer_.empty() ? nullptr : producer_.c_str()});
   const std::array<const epp_attr_spec*, 1> consumes_{&attribute_.spec};
 };
 

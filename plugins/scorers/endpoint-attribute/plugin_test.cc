@@ -88,6 +88,7 @@ TEST(EndpointAttributeScorerTest, Case038KeyAndProducer) {
   EXPECT_EQ(make({{"attributeKey", "llm-d.ai/load"}, {"producer", ""}}), "");
   EXPECT_EQ(make({{"attributeKey", "GPUUtilization"}, {"producer", "dcgm-extractor"}}), "");
   EXPECT_THAT(make({{"attributeKey", ""}}), HasSubstr("attributeKey: got \"\""));
+  EXPECT_THAT(make({{"attributeKey", "label/zone"}, {"producer", ""}}), HasSubstr("want a number"));
   EXPECT_THAT(make({}), HasSubstr("attributeKey"));
 }
 
@@ -102,6 +103,14 @@ TEST(EndpointAttributeScorerTest, ReadsTheAttributeThatItIsTold) {
       {"attributeKey", "acme.example/load"}, {"producer", ""}, {"algorithm.type", kHigher}};
   auto agnostic = epp::test::Make(kType, bare);
   EXPECT_THAT(agnostic.Score(pool), ElementsAre(0, 1));
+}
+
+TEST(EndpointAttributeScorerTest, ReadsIntegersToo) {
+  auto scorer = epp::test::Make(
+      kType, {{"attributeKey", epp::attr::kWaitingQueueSize.key}, {"algorithm.type", kLower}});
+  epp::test::Pool pool(4);
+  pool.Set(epp::attr::kWaitingQueueSize, {8, 2, std::nullopt, 4});
+  EXPECT_THAT(scorer.Score(pool), ElementsAre(0, 1, 0, testing::DoubleNear(2.0 / 3, 1e-9)));
 }
 
 TEST(EndpointAttributeScorerTest, Parameters) {

@@ -22,7 +22,7 @@
 #include <string>
 #include <string_view>
 
-#include "plugins/common/scorer_attributes.hpp"
+#include "plugins/common/attributes.hpp"
 
 namespace {
 
@@ -129,9 +129,9 @@ class LatencyScorer {
       epp::Plugin(kLatencyParam, nullptr, "Producer of the predictions."),
       epp::Plugin(kPrefixParam, nullptr, "Producer of the match information.")};
   static constexpr std::array kConsumes{
-      epp::Needs(epp::attr::kTtftHeadroom).From(kLatencyParam),
-      epp::Needs(epp::attr::kTpotHeadroom).From(kLatencyParam),
-      epp::Needs(epp::attr::kDispatchedRequests).From(kLatencyParam),
+      epp::Needs(epp::common::kLatencyTtftHeadroom).From(kLatencyParam),
+      epp::Needs(epp::common::kLatencyTpotHeadroom).From(kLatencyParam),
+      epp::Needs(epp::common::kLatencyDispatched).From(kLatencyParam),
       epp::Needs(epp::attr::kKvCacheUsage),
       epp::Needs(epp::attr::kWaitingQueueSize),
       epp::Needs(epp::attr::kPrefixMatchBlocks).From(kPrefixParam),

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "epp/testing.hpp"
-#include "plugins/common/scorer_attributes.hpp"
+#include "plugins/common/attributes.hpp"
 
 namespace {
 
@@ -41,8 +41,8 @@ epp::test::Pool PoolOf(const std::vector<Prediction>& predictions) {
     tpot.push_back(p.tpot);
     dispatched.push_back(p.dispatched);
   }
-  pool.Set(epp::attr::kTtftHeadroom, ttft).Set(epp::attr::kTpotHeadroom, tpot);
-  pool.Set(epp::attr::kDispatchedRequests, dispatched);
+  pool.Set(epp::common::kLatencyTtftHeadroom, ttft).Set(epp::common::kLatencyTpotHeadroom, tpot);
+  pool.Set(epp::common::kLatencyDispatched, dispatched);
   return pool;
 }
 

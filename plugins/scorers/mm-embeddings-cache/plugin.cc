@@ -24,8 +24,8 @@ class MmEmbeddingsCacheScorer {
   static constexpr std::array kParams{
       epp::Plugin(kProducerParam, nullptr, "Producer of the match information.")};
   static constexpr std::array kConsumes{
-      epp::Needs(epp::attr::kEncoderMatchedSize).From(kProducerParam),
-      epp::Needs(epp::attr::kEncoderRequestSize).From(kProducerParam)};
+      epp::Needs(epp::common::kEncoderMatchedSize).From(kProducerParam),
+      epp::Needs(epp::common::kEncoderRequestSize).From(kProducerParam)};
 
   static epp::Result<MmEmbeddingsCacheScorer> Create(const epp::Context&) {
     return MmEmbeddingsCacheScorer();

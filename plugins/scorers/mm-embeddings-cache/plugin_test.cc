@@ -17,19 +17,19 @@ constexpr const char* kType = "mm-embeddings-cache-scorer";
 TEST(MmEmbeddingsCacheScorerTest, Case034) {
   auto scorer = epp::test::Make(kType);
   epp::test::Pool pool(3);
-  pool.Set(epp::attr::kEncoderMatchedSize, {80, 20, std::nullopt});
+  pool.Set(epp::common::kEncoderMatchedSize, {80, 20, std::nullopt});
   epp::test::Request request;
-  request.Set(epp::attr::kEncoderRequestSize, 80 + 20);
+  request.Set(epp::common::kEncoderRequestSize, 80 + 20);
   EXPECT_THAT(scorer.Score(pool, request), ElementsAre(0.8, 0.2, 0));
 }
 
 TEST(MmEmbeddingsCacheScorerTest, NothingToMatch) {
   auto scorer = epp::test::Make(kType);
   epp::test::Pool pool(2);
-  pool.Set(epp::attr::kEncoderMatchedSize, {1, 0});
+  pool.Set(epp::common::kEncoderMatchedSize, {1, 0});
   for (const int64_t total : {int64_t{0}, int64_t{-1}}) {
     epp::test::Request request;
-    request.Set(epp::attr::kEncoderRequestSize, total);
+    request.Set(epp::common::kEncoderRequestSize, total);
     EXPECT_THAT(scorer.Score(pool, request), Each(0));
   }
   EXPECT_THAT(scorer.Score(pool), Each(0)) << "no producer ran";
@@ -38,9 +38,9 @@ TEST(MmEmbeddingsCacheScorerTest, NothingToMatch) {
 TEST(MmEmbeddingsCacheScorerTest, StaysInRange) {
   auto scorer = epp::test::Make(kType);
   epp::test::Pool pool(3);
-  pool.Set(epp::attr::kEncoderMatchedSize, {INT64_MAX, INT64_MIN, 3});
+  pool.Set(epp::common::kEncoderMatchedSize, {INT64_MAX, INT64_MIN, 3});
   epp::test::Request request;
-  request.Set(epp::attr::kEncoderRequestSize, 4);
+  request.Set(epp::common::kEncoderRequestSize, 4);
   EXPECT_THAT(scorer.Score(pool, request), ElementsAre(1, 0, 0.75));
 }
 

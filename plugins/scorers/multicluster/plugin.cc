@@ -28,7 +28,7 @@ class MulticlusterQueueScorer {
   static constexpr uint32_t kFlags = EPP_TYPE_ANY_PARAMS;
   static constexpr uint32_t kStability = EPP_STABILITY_ALPHA;
   static constexpr uint32_t kCategory = EPP_CATEGORY_DISTRIBUTION;
-  static constexpr std::array kConsumes{epp::Needs(epp::attr::kMulticlusterQueueSize)};
+  static constexpr std::array kConsumes{epp::Needs(epp::common::kMulticlusterQueueSize)};
 
   static epp::Result<MulticlusterQueueScorer> Create(const epp::Context&) {
     return MulticlusterQueueScorer();
@@ -60,7 +60,7 @@ class MulticlusterKvCacheScorer {
   static constexpr uint32_t kFlags = EPP_TYPE_ANY_PARAMS;
   static constexpr uint32_t kStability = EPP_STABILITY_ALPHA;
   static constexpr uint32_t kCategory = EPP_CATEGORY_DISTRIBUTION;
-  static constexpr std::array kConsumes{epp::Needs(epp::attr::kMulticlusterKvCacheUsage)};
+  static constexpr std::array kConsumes{epp::Needs(epp::common::kMulticlusterKvCacheUsage)};
 
   static epp::Result<MulticlusterKvCacheScorer> Create(const epp::Context&) {
     return MulticlusterKvCacheScorer();

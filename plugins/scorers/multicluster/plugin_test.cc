@@ -32,8 +32,8 @@ TEST_P(MulticlusterScorersTest, Scores) {
   ASSERT_TRUE(scorer.ok()) << scorer.error();
   EXPECT_EQ(scorer.type().stability, EPP_STABILITY_ALPHA);
   epp::test::Pool pool(GetParam().values.size());
-  pool.Set(GetParam().type == kQueue ? epp::attr::kMulticlusterQueueSize
-                                     : epp::attr::kMulticlusterKvCacheUsage,
+  pool.Set(GetParam().type == kQueue ? epp::common::kMulticlusterQueueSize
+                                     : epp::common::kMulticlusterKvCacheUsage,
            GetParam().values);
   EXPECT_THAT(scorer.Score(pool),
               testing::Pointwise(testing::DoubleNear(1e-9), GetParam().expected));

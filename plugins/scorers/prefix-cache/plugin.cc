@@ -22,7 +22,7 @@ constexpr const char* kProducerParam = "prefixMatchInfoProducerName";
 
 // The attribute, from the producer that learns it from the endpoints.
 constexpr epp::Attribute Reported(epp::AttributeKind kind) {
-  kind.producer = epp::attr::kPrecise;
+  kind.producer = epp::common::kPreciseProducer;
   return epp::Needs(kind).From(kProducerParam);
 }
 
