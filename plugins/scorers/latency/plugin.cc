@@ -46,34 +46,40 @@ struct CompositeWeights {
 // Which endpoints are scored. In the order of preference.
 enum class Group { kPositive, kIdle, kTpotMissed, kTtftMissed, kBothMissed };
 
-struct Predictions {
-  epp::Column<double> ttft;  // headroom, ms
-  epp::Column<double> tpot;
-  epp::Column<int64_t> dispatched;
+// Of one endpoint, ms. Without a prediction it is exactly at its limits.
+struct Headroom {
+  double ttft = 0;
+  double tpot = 0;
 
+  bool Negative() const { return ttft < 0 || tpot < 0; }
+};
+
+class Predictions {
+ public:
   explicit Predictions(const epp::Candidates& in)
-      : ttft(in.column<double>(0)), tpot(in.column<double>(1)), dispatched(in.column<int64_t>(2)) {}
+      : ttft_(in.column<double>(0)),
+        tpot_(in.column<double>(1)),
+        dispatched_(in.column<int64_t>(2)) {}
 
   bool Known(size_t i) const {
-    return ttft.has(i) && tpot.has(i) && !std::isnan(ttft[i]) && !std::isnan(tpot[i]);
+    return ttft_.has(i) && tpot_.has(i) && !std::isnan(ttft_[i]) && !std::isnan(tpot_[i]);
   }
-  double Ttft(size_t i) const { return Known(i) ? Bounded(ttft[i]) : 0; }
-  double Tpot(size_t i) const { return Known(i) ? Bounded(tpot[i]) : 0; }
-  bool Negative(size_t i) const { return Ttft(i) < 0 || Tpot(i) < 0; }
-  bool Idle(size_t i) const { return dispatched[i] <= 0; }
-  // Only asked when all are negative, but for kPositive.
-  bool In(Group group, size_t i) const {
+  Headroom operator[](size_t i) const {
+    return Known(i) ? Headroom{Bounded(ttft_[i]), Bounded(tpot_[i])} : Headroom{};
+  }
+  // Endpoint i is h. All but kPositive are asked for only when everybody is negative.
+  bool In(Group group, size_t i, Headroom h) const {
     switch (group) {
       case Group::kPositive:
-        return !Negative(i);
+        return !h.Negative();
       case Group::kIdle:
         return Idle(i);
       case Group::kTpotMissed:
-        return Ttft(i) >= 0;
+        return h.ttft >= 0;
       case Group::kTtftMissed:
-        return Tpot(i) >= 0;
+        return h.tpot >= 0;
       case Group::kBothMissed:
-        return Ttft(i) < 0 && Tpot(i) < 0;
+        return h.ttft < 0 && h.tpot < 0;
     }
     return false;
   }
@@ -83,10 +89,11 @@ struct Predictions {
     bool tpot_missed = false;
     bool ttft_missed = false;
     for (size_t i = 0; i < n; ++i) {
-      if (!Negative(i)) return Group::kPositive;
+      const Headroom h = (*this)[i];
+      if (!h.Negative()) return Group::kPositive;
       idle |= Idle(i);
-      tpot_missed |= In(Group::kTpotMissed, i);
-      ttft_missed |= In(Group::kTtftMissed, i);
+      tpot_missed |= h.ttft >= 0;
+      ttft_missed |= h.tpot >= 0;
     }
     if (idle) return Group::kIdle;
     if (tpot_missed) return Group::kTpotMissed;
@@ -94,7 +101,12 @@ struct Predictions {
   }
 
  private:
+  bool Idle(size_t i) const { return dispatched_[i] <= 0; }
   static double Bounded(double ms) { return std::clamp(ms, -kMaxHeadroom, kMaxHeadroom); }
+
+  const epp::Column<double> ttft_;
+  const epp::Column<double> tpot_;
+  const epp::Column<int64_t> dispatched_;
 };
 
 // The distances to one limit over a group.
@@ -175,20 +187,22 @@ class LatencyScorer {
     return {w.kv / sum, w.queue / sum, w.prefix / sum};
   }
 
-  void ScoreGroup(const Predictions& p, Group group, std::span<double> out) const {
+  void ScoreGroup(const Predictions& predictions, Group group, std::span<double> out) const {
     Spread ttft;
     Spread tpot;
     for (size_t i = 0; i < out.size(); ++i) {
-      if (!p.In(group, i)) continue;
-      ttft.Add(p.Ttft(i));
-      tpot.Add(p.Tpot(i));
+      const Headroom h = predictions[i];
+      if (!predictions.In(group, i, h)) continue;
+      ttft.Add(h.ttft);
+      tpot.Add(h.tpot);
     }
     HeadroomWeights w = headroom_;
     if (ttft.Flat() != tpot.Flat()) w = ttft.Flat() ? HeadroomWeights{0, 1} : HeadroomWeights{1, 0};
     const bool most = most_ && group == Group::kPositive;
     for (size_t i = 0; i < out.size(); ++i) {
-      if (!p.In(group, i)) continue;
-      const double c = w.ttft * ttft.Scaled(p.Ttft(i)) + w.tpot * tpot.Scaled(p.Tpot(i));
+      const Headroom h = predictions[i];
+      if (!predictions.In(group, i, h)) continue;
+      const double c = w.ttft * ttft.Scaled(h.ttft) + w.tpot * tpot.Scaled(h.tpot);
       const double percent = std::trunc((most ? c : 1 - c) * 100) + 1;  // 1 to 101
       out[i] = std::clamp(percent / 100, 0.0, 1.0);
     }
