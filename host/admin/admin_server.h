@@ -6,7 +6,9 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "host/admin/change.h"
 #include "host/admin/names.h"
+#include "host/admin/shadow_routes.h"
 #include "host/admin/status_view.h"
 #include "host/base/clock.h"
 #include "host/http/server.h"
@@ -15,13 +17,6 @@
 #include "host/telemetry/epp_metrics.h"
 
 namespace epp::admin {
-
-// What a reload led to, for the client that asked for it.
-struct ReloadAnswer {
-  bool refused = false;
-  std::string json;
-  std::string text;
-};
 
 // Where answers come from. Called on the server's thread; must not block.
 class Backend {
@@ -32,8 +27,15 @@ class Backend {
   virtual std::string ConfigJson() = 0;  // effective config with origins
   virtual std::string GenerationsJson() = 0;
   virtual std::string PluginsJson() = 0;
-  // Reads config and plugins again; `done` is called from another thread, once.
-  virtual void Reload(std::string cause, std::function<void(ReloadAnswer)> done) = 0;
+  // One of them with its texts, or "" when it is not kept.
+  virtual std::string GenerationJson(uint64_t number) = 0;
+  // "33 to 44".
+  virtual std::string KeptGenerations() = 0;
+  // SHA-256 of the config on disk; empty when it cannot be read.
+  virtual std::string DiskDigest() = 0;
+  // Reads config and plugins again, or goes back; `done` (may be null) is called from another
+  // thread, once.
+  virtual void Reload(Change change, std::function<void(ReloadAnswer)> done) = 0;
   // State of one instance as JSON, or "" when there is none of that name.
   virtual std::string PluginStateJson(std::string_view instance) = 0;
 };
@@ -41,6 +43,7 @@ class Backend {
 struct AdminOptions {
   std::string socket;
   std::string group;
+  bool read_only = false;  // root may change something all the same
 };
 
 struct AdminSources {
@@ -50,6 +53,7 @@ struct AdminSources {
   const pool::Pool* pool = nullptr;
   const Clock* clock = nullptr;
   telemetry::EppMetrics* metrics = nullptr;
+  ShadowBackend* shadow = nullptr;  // null: no such routes
 };
 
 // Every document has a "schema". `Accept: text/plain` gives, where a command prints the same, what

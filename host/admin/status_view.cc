@@ -44,6 +44,16 @@ std::string StatusJson(const Status& status) {
   w.Key("config").BeginObject();
   w.Field("path", status.config_path).Field("generation", status.generation);
   w.Field("digest", status.config_digest).Field("since", Utc(status.config_since_unix_ns));
+  w.Field("cause", status.config_cause).Field("actor", status.config_actor);
+  w.Key("pinned");
+  if (status.pinned) {
+    w.BeginObject();
+    w.Field("restored", status.pinned->restored).Field("file_digest", status.pinned->file_digest);
+    w.Field("reason", status.pinned->reason).Field("since", Utc(status.pinned->since_unix_ns));
+    w.EndObject();
+  } else {
+    w.Null();
+  }
   w.EndObject();
 
   w.Key("pool").BeginObject();
@@ -73,6 +83,7 @@ std::string StatusJson(const Status& status) {
   w.EndArray();
   w.EndObject();
 
+  if (!status.shadow.empty()) w.Field("shadow", status.shadow);
   w.Key("warnings").BeginArray();
   for (const Warning& warning : status.warnings) {
     w.BeginObject();
@@ -93,6 +104,13 @@ std::string StatusText(const Status& status) {
   StrAppend(&out, "\nconfig     ", status.config_path, "  generation ", status.generation,
             "  digest ", status.config_digest, "  since ", Local(status.config_since_unix_ns),
             "\n");
+  if (status.pinned) {
+    StrAppend(&out, "           pinned to the text of generation ", status.pinned->restored, ": ",
+              status.pinned->text, "\n");
+    if (!status.pinned->reason.empty()) {
+      StrAppend(&out, "           ", status.config_cause, ": ", status.pinned->reason, "\n");
+    }
+  }
   StrAppend(&out, "pool       ", status.pool_name, ", from ", status.pool_source, ": ",
             status.pool.total(), " endpoints: ", status.pool.fresh, " fresh");
   const auto append_state = [&](int n, std::string_view what) {
@@ -120,6 +138,7 @@ std::string StatusText(const Status& status) {
       StrAppend(&out, "           ", refused, "\n");
     }
   }
+  if (!status.shadow.empty()) StrAppend(&out, "shadow     ", status.shadow, "\n");
   if (status.warnings.empty()) {
     out += "warnings   none\n";
   } else {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,15 @@ struct Warning {
   uint64_t since_unix_ns = 0;
 };
 
+// After a rollback: what is on disk is ignored until it changes.
+struct PinnedConfig {
+  uint64_t restored = 0;    // the generation whose text serves
+  std::string file_digest;  // of the text that is ignored; empty: only libraries differ
+  std::string reason;
+  std::string text;  // all of it, for people
+  uint64_t since_unix_ns = 0;
+};
+
 struct Status {
   std::string version;
   int pid = 0;
@@ -34,6 +44,9 @@ struct Status {
   std::string config_digest;
   uint64_t generation = 0;
   uint64_t config_since_unix_ns = 0;
+  std::string config_cause;  // "start", "file change", "admin", "rollback", "guard"
+  std::string config_actor;  // who, empty for the process itself
+  std::optional<PinnedConfig> pinned;
 
   std::string pool_name;
   std::string pool_source;  // "/etc/epp/endpoints.yaml"
@@ -50,6 +63,7 @@ struct Status {
   size_t instances = 0;
   size_t libraries = 0;
   std::vector<std::string> refused_libraries;
+  std::string shadow;  // what runs beside the live config; empty: nothing
   std::vector<Warning> warnings;
 };
 

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <ostream>
 
 #include "CLI/CLI.hpp"
 #include "host/base/str_cat.h"
@@ -145,9 +146,28 @@ absl::StatusOr<http::ClientResponse> ClientCommand::Get(Io& io, const std::strin
   return Ask(io, MakeRequest("GET", path, text), {200, 404}, exit_code);
 }
 
-absl::StatusOr<http::ClientResponse> ClientCommand::Post(Io& io, const std::string& path, bool text,
-                                                         int* exit_code) {
-  return Ask(io, MakeRequest("POST", path, text), {200, 409}, exit_code);
+absl::StatusOr<http::ClientResponse> ClientCommand::Post(Io& io, const std::string& path,
+                                                         const std::string& body, bool text,
+                                                         absl::Duration timeout, int* exit_code) {
+  http::ClientRequest request = MakeRequest("POST", path, text);
+  request.body = body;
+  request.timeout = timeout;
+  if (!body.empty()) request.headers.emplace_back("Content-Type", "application/json");
+  return Ask(io, request, {200, 202, 404, 409, 412, 504}, exit_code);
+}
+
+int ClientCommand::PrintOutcome(Io& io, const http::ClientResponse& response) const {
+  const bool done = response.status == 200 || response.status == 202;
+  const int exit_code = done ? kDone : response.status == 504 ? kTimedOut : kRefused;
+  if (response.content_type.starts_with("application/problem+json") && !json()) {
+    return Fail(io, exit_code, "EPP-CLI-REFUSED", Detail(response));
+  }
+  // Either way the answer is the product of the command; a reader in a terminal finds the reasons
+  // of a refusal where errors are.
+  std::ostream& out = done || json() ? io.out : io.err;
+  out << response.body;
+  if (!response.body.ends_with('\n')) out << "\n";
+  return exit_code;
 }
 
 absl::StatusOr<http::ClientResponse> ClientCommand::Ask(Io& io, const http::ClientRequest& request,

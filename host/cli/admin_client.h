@@ -46,11 +46,17 @@ class ClientCommand : public Command {
   // an answer.
   absl::StatusOr<http::ClientResponse> Get(Io& io, const std::string& path, bool text,
                                            int* exit_code);
-  // As Get, but asks for something to be done; 409, a refusal with its reasons, is an answer too.
-  absl::StatusOr<http::ClientResponse> Post(Io& io, const std::string& path, bool text,
-                                            int* exit_code);
+  // As Get, but asks for something to be done, with a JSON body (empty: none). Refusals with their
+  // reasons (404, 409, 412) and a 504 are answers, too. `timeout` is for the whole answer.
+  absl::StatusOr<http::ClientResponse> Post(Io& io, const std::string& path,
+                                            const std::string& body, bool text,
+                                            absl::Duration timeout, int* exit_code);
+  // Prints the answer of a reload or a rollback: the outcome, or why not. Returns the exit code.
+  int PrintOutcome(Io& io, const http::ClientResponse& response) const;
   // "detail" of a problem document, or the whole body.
   static std::string Detail(const http::ClientResponse& response);
+  // --settings.
+  const std::string& settings_file() const { return settings_; }
   // Where the last request went.
   const std::string& address() const { return address_; }
 

@@ -12,6 +12,8 @@
 namespace epp::cli {
 namespace {
 
+int New(std::vector<std::string> arguments, Io& io) { return MakePluginNew()->Main(arguments, io); }
+
 int Check(std::vector<std::string> arguments, Io& io) {
   return BecomePluginCheck(std::move(arguments), io);
 }
@@ -30,6 +32,7 @@ struct Subcommand {
 };
 
 constexpr std::array kSubcommands = {
+    Subcommand{"new", "KIND NAME [DIR]", "write the project of a new plugin", New},
     Subcommand{"check", "FILE.so...", "does it keep the contract of the ABI? Runs its code", Check},
     Subcommand{"doc", "FILE.so", "tables for its README, from its declarations", Doc},
 };
@@ -61,6 +64,9 @@ class Plugin final : public Command {
         StrCat("unknown subcommand \"", word, "\"", meant.empty() ? "" : ", did you mean \"", meant,
                meant.empty() ? "; hint: epp plugin -h" : "\"?"));
   }
+
+  // Those of the new project; the others have their own programs.
+  std::vector<std::string> FlagNames() const override { return MakePluginNew()->FlagNames(); }
 
  private:
   int Run(Io& io) override {

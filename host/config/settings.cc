@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <sstream>
 #include <type_traits>
 
@@ -38,6 +39,11 @@ constexpr std::array kTable = {
     SettingSpec{"config.jitter", Type::kDuration, "\"0s\"",
                 "random delay before a change is applied, for several replicas",
                 &Settings::config_jitter, 0, 3600 * kSecond},
+    SettingSpec{"config.history", Type::kInt, "12",
+                "attempts to change the configuration that are kept, for epp rollback",
+                &Settings::config_history, 1, 100},
+    SettingSpec{"config.state_dir", Type::kText, "\"/var/lib/epp\"",
+                "what outlives a restart; empty: nothing does", &Settings::state_dir},
 
     SettingSpec{"plugins.dirs", Type::kTexts, "[]",
                 "directories with plugin libraries, searched in this order; empty: those that came "
@@ -121,6 +127,21 @@ constexpr std::array kTable = {
         "read responses although no plugin wants them: tokens and times in records and metrics",
         &Settings::observe},
 
+    SettingSpec{"guard.enabled", Type::kBool, "false",
+                "go back by itself when a new configuration turns out bad", &Settings::guard},
+    SettingSpec{"guard.window", Type::kDuration, "\"2m\"",
+                "how long a new configuration is watched", &Settings::guard_window, kSecond,
+                3600 * kSecond},
+    SettingSpec{"guard.max_errors", Type::kNumber, "0.01", "share of requests that fail inside epp",
+                &Settings::guard_max_errors, 0, 1},
+    SettingSpec{"guard.max_skew", Type::kNumber, "3.0",
+                "requests of the busiest endpoint by those of the mean one",
+                &Settings::guard_max_skew, 1, 1'000'000},
+
+    SettingSpec{"shadow.cpu_percent", Type::kInt, "5",
+                "share of the workers that a shadow may take before it is shed",
+                &Settings::shadow_cpu_percent, 1, 100},
+
     SettingSpec{"log.level", Type::kText, "\"info\"", "error, warn, info, debug, trace; -v wins",
                 &Settings::log_level, 0, 0, kLogLevels},
     SettingSpec{"log.format", Type::kText, "\"auto\"", "auto, text, json", &Settings::log_format, 0,
@@ -145,6 +166,8 @@ std::string_view TypeName(Type type) {
       return "true or false";
     case Type::kInt:
       return "an integer";
+    case Type::kNumber:
+      return "a number";
     case Type::kDuration:
       return "a duration such as \"250ms\" or \"1m30s\"";
     case Type::kSize:
@@ -169,6 +192,7 @@ absl::Status Wrong(const SettingSpec& spec, std::string_view got) {
 std::string TextOf(const toml::node& node) {
   if (const auto* s = node.as_string()) return s->get();
   if (const auto* i = node.as_integer()) return StrCat(i->get());
+  if (const auto* f = node.as_floating_point()) return StrCat(f->get());
   if (const auto* b = node.as_boolean()) return b->get() ? "true" : "false";
   std::ostringstream out;
   out << toml::node_view<const toml::node>(node);
@@ -237,6 +261,19 @@ absl::Status SettingsBuilder::Set(const SettingSpec& spec, std::string_view text
         text = comma == std::string_view::npos ? "" : text.substr(comma + 1);
       }
       settings_.*std::get<std::vector<std::string> Settings::*>(spec.member) = std::move(items);
+      return absl::OkStatus();
+    }
+    case Type::kNumber: {
+      double value = 0;
+      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+      if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) {
+        return Wrong(spec, quoted);
+      }
+      if (value < static_cast<double>(spec.min) || value > static_cast<double>(spec.max)) {
+        return absl::OutOfRangeError(
+            StrCat(spec.key, " is ", text, ", want ", spec.min, " to ", spec.max));
+      }
+      settings_.*std::get<double Settings::*>(spec.member) = value;
       return absl::OkStatus();
     }
     case Type::kInt:
@@ -317,11 +354,12 @@ void SettingsBuilder::ApplyFile(std::shared_ptr<const SourceText> text, Diagnost
         continue;
       }
       const bool list = spec->type == Type::kTexts;
-      const bool fits = list                        ? node.is_array()
-                        : spec->type == Type::kBool ? node.is_boolean()
-                        : spec->type == Type::kInt  ? node.is_integer()
-                        : spec->type == Type::kSize ? node.is_string() || node.is_integer()
-                                                    : node.is_string();
+      const bool fits = list                          ? node.is_array()
+                        : spec->type == Type::kBool   ? node.is_boolean()
+                        : spec->type == Type::kInt    ? node.is_integer()
+                        : spec->type == Type::kNumber ? node.is_number()
+                        : spec->type == Type::kSize   ? node.is_string() || node.is_integer()
+                                                      : node.is_string();
       if (!fits) {
         out.Error(mark, "EPP-SET-TYPE",
                   StrCat(key, " is ", Shown(node), ", want ", TypeName(spec->type)));
@@ -373,6 +411,9 @@ std::string FormatSetting(const SettingSpec& spec, const Settings& settings) {
           AppendJsonString(value, &out);
         } else if constexpr (std::is_same_v<T, bool>) {
           out = value ? "true" : "false";
+        } else if constexpr (std::is_same_v<T, double>) {
+          AppendJsonDouble(value, &out);
+          if (out.find_first_of(".e") == std::string::npos) out += ".0";
         } else if constexpr (std::is_same_v<T, int64_t>) {
           out =
               spec.type == Type::kSize ? StrCat("\"", value, "\"") : FormatNumber(spec.type, value);

@@ -23,6 +23,8 @@ struct Settings {
   bool config_watch = false;
   int64_t config_settle = 0;
   int64_t config_jitter = 0;
+  int64_t config_history = 0;
+  std::string state_dir;
   // [plugins]
   std::vector<std::string> plugin_dirs;
   std::string runtime_dir;
@@ -59,6 +61,13 @@ struct Settings {
   // [decisions]
   int64_t records = 0;
   bool observe = false;
+  // [guard]
+  bool guard = false;
+  int64_t guard_window = 0;
+  double guard_max_errors = 0;
+  double guard_max_skew = 0;
+  // [shadow]
+  int64_t shadow_cpu_percent = 0;
   // [log]
   std::string log_level;
   std::string log_format;
@@ -67,12 +76,12 @@ struct Settings {
 };
 
 struct SettingSpec {
-  enum class Type { kText, kBool, kInt, kDuration, kSize, kTexts };
+  enum class Type { kText, kBool, kInt, kNumber, kDuration, kSize, kTexts };
   std::string_view key;  // "section.name"
   Type type;
   std::string_view default_text;  // as it would stand in the file
   std::string_view doc;
-  std::variant<std::string Settings::*, bool Settings::*, int64_t Settings::*,
+  std::variant<std::string Settings::*, bool Settings::*, int64_t Settings::*, double Settings::*,
                std::vector<std::string> Settings::*>
       member;
   int64_t min = 0;

@@ -76,7 +76,8 @@ TEST(SettingsTest, EveryTypeFromTheFile) {
   const Loaded d(
       "[plugins]\ndirs = [\"/a\", \"/b,c\"]\nallow_unlisted = false\n"
       "[serve]\nmax_body = 1000\nworkers = 0x10\ngrpc_listen = 'h:1'\n"
-      "[scrape]\nmax_body = \"1Gi\"\ninterval = \"1m30s\"\n");
+      "[scrape]\nmax_body = \"1Gi\"\ninterval = \"1m30s\"\n"
+      "[guard]\nmax_errors = 0.125\nmax_skew = 2\n");
   ASSERT_TRUE(d.out.ok()) << d.out.Render();
   EXPECT_THAT(d.settings().plugin_dirs, testing::ElementsAre("/a", "/b,c"));
   EXPECT_FALSE(d.settings().allow_unlisted);
@@ -85,6 +86,8 @@ TEST(SettingsTest, EveryTypeFromTheFile) {
   EXPECT_EQ(d.settings().grpc_listen, "h:1");
   EXPECT_EQ(d.settings().scrape_max_body, int64_t{1} << 30);
   EXPECT_EQ(d.settings().scrape_interval, 90'000'000'000);
+  EXPECT_EQ(d.settings().guard_max_errors, 0.125);
+  EXPECT_EQ(d.settings().guard_max_skew, 2);
 }
 
 struct ErrorCase {
@@ -107,6 +110,9 @@ TEST(SettingsTest, ErrorsOfTheFileHaveAPlace) {
       {"[scrape]\ninterval = \"49ms\"\n", "EPP-SET-RANGE", "want \"50ms\" to \"1h\""},
       {"[serve]\nmax_body = \"lots\"\n", "EPP-SET-TYPE", "want a size such as \"16Mi\" or \"0\""},
       {"[serve]\nmax_body = \"16Ei\"\n", "EPP-SET-TYPE", "serve.max_body is \"16Ei\""},
+      {"[guard]\nmax_errors = 1.5\n", "EPP-SET-RANGE", "guard.max_errors is 1.5, want 0 to 1"},
+      {"[guard]\nmax_skew = nan\n", "EPP-SET-TYPE", "want a number"},
+      {"[guard]\nmax_skew = \"3\"\n", "EPP-SET-TYPE", "guard.max_skew is \"3\", want a number"},
       {"[serve]\nmode_override = \"yes\"\n", "EPP-SET-TYPE", "want true or false"},
       {"[serve]\nwokers = 1\n", "EPP-SET-UNKNOWN-KEY", "did you mean \"serve.workers\"?"},
       {"[server]\nworkers = 1\n", "EPP-SET-UNKNOWN-KEY", "unknown setting \"server.workers\""},

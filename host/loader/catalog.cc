@@ -74,6 +74,34 @@ Catalog Catalog::Scan(std::span<const std::string> dirs, const LoadOptions& opti
   return catalog;
 }
 
+Catalog Catalog::WithBuilds(const Catalog& scanned,
+                            const std::map<std::string, std::string>& wanted,
+                            std::vector<std::string>& missing) {
+  std::map<std::string, std::shared_ptr<const Library>> remembered;
+  for (const auto& [name, digest] : wanted) {
+    if (auto library = Library::FindMapped(name, digest)) {
+      remembered.emplace(name, std::move(library));
+    } else {
+      missing.push_back(name);
+    }
+  }
+  Catalog catalog;
+  // First, so that theirs win where types were moved between libraries.
+  for (const auto& [name, library] : remembered) {
+    if (absl::Status s = catalog.Add(library); !s.ok()) {
+      catalog.refused_.push_back({library->info().path, std::move(s)});
+    }
+  }
+  for (const auto& library : scanned.libraries_) {
+    if (remembered.contains(library->info().name)) continue;
+    if (absl::Status s = catalog.Add(library); !s.ok()) {
+      catalog.refused_.push_back({library->info().path, std::move(s)});
+    }
+  }
+  for (const RefusedLibrary& refused : scanned.refused_) catalog.refused_.push_back(refused);
+  return catalog;
+}
+
 absl::Status Catalog::Add(std::shared_ptr<const Library> library) {
   for (const epp_plugin_type* type : library->types()) {
     const auto taken = [&](std::string_view name) {

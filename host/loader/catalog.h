@@ -39,6 +39,13 @@ class Catalog {
   // Scans the directories in order for NAME.so and loads every one. A refused library is reported,
   // never fatal.
   static Catalog Scan(std::span<const std::string> dirs, const LoadOptions& options);
+  // The libraries of `scanned`, but in place of those that `wanted` names (name -> SHA-256), and
+  // beside the others when it has none of that name, the builds of that digest, as far as this
+  // process has mapped them before. Names of `wanted` that are of another build, or missing, in the
+  // result go to `missing`. Types of the host are not taken over.
+  static Catalog WithBuilds(const Catalog& scanned,
+                            const std::map<std::string, std::string>& wanted,
+                            std::vector<std::string>& missing);
 
   // Adds a type that is linked into the host, such as file-discovery.
   void AddBuiltin(const epp_plugin_type* type);

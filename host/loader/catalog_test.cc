@@ -90,5 +90,30 @@ TEST_F(ScanTest, TheSameLibraryTwiceIsNoConflict) {
   EXPECT_THAT(catalog.types(), SizeIs(1));
 }
 
+TEST_F(ScanTest, AFormerBuildTakesThePlaceOfTheOneOnDisk) {
+  first_.Write("good.so", TestLibrary("good-v1"));
+  const std::string old_digest = Scan().libraries().front()->info().digest;
+  first_.Write("good.so", TestLibrary("good-v2"));
+  const auto version = [](const Catalog& catalog) {
+    return catalog.Find("good")->type->params[0]->default_value.v.i64;
+  };
+  const Catalog scanned = Scan();
+  ASSERT_EQ(version(scanned), 2);
+
+  std::vector<std::string> missing;
+  const Catalog former = Catalog::WithBuilds(scanned, {{"good", old_digest}}, missing);
+  EXPECT_EQ(version(former), 1);
+  EXPECT_THAT(former.libraries(), SizeIs(1));
+  EXPECT_THAT(former.refused(), IsEmpty());
+  EXPECT_THAT(missing, IsEmpty());
+  // Also when the file is gone.
+  EXPECT_EQ(version(Catalog::WithBuilds(Catalog(), {{"good", old_digest}}, missing)), 1);
+
+  const Catalog other = Catalog::WithBuilds(
+      scanned, {{"good", std::string(64, '0')}, {"better", old_digest}}, missing);
+  EXPECT_EQ(version(other), 2);
+  EXPECT_THAT(missing, testing::UnorderedElementsAre("good", "better"));
+}
+
 }  // namespace
 }  // namespace epp::loader

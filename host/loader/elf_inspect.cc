@@ -94,6 +94,12 @@ class Reader {
     if (header_.e_phentsize != sizeof(Elf64_Phdr) || header_.e_phnum == PN_XNUM) {
       return Malformed("unusual program headers");
     }
+    // Nothing needs the section headers, but they are the last in the file: a copy that is not
+    // complete lacks them, even when it has all that is mapped.
+    if (header_.e_shoff != 0 &&
+        !bytes_.Range(header_.e_shoff, uint64_t{header_.e_shnum} * header_.e_shentsize)) {
+      return Malformed("cut off before its section headers");
+    }
     return absl::OkStatus();
   }
 
@@ -335,8 +341,9 @@ class Reader {
 
 bool MayNeed(std::string_view library) {
   static constexpr std::string_view kExact[] = {
-      "libc.so.6",      "libm.so.6",      "libgcc_s.so.1",   "libstdc++.so.6", "libc++.so.1",
-      "libc++abi.so.1", "libatomic.so.1", "libpthread.so.0", "libdl.so.2",     "librt.so.1"};
+      "libc.so.6",       "libm.so.6",      "libgcc_s.so.1",  "libstdc++.so.6",
+      "libc++.so.1",     "libc++abi.so.1", "libunwind.so.1", "libatomic.so.1",
+      "libpthread.so.0", "libdl.so.2",     "librt.so.1"};
   static constexpr std::string_view kSanitizers[] = {"libasan.so.", "libubsan.so.", "libtsan.so."};
   if (std::ranges::find(kExact, library) != std::end(kExact)) return true;
   if (library.starts_with("ld-linux") && library.find('/') == std::string_view::npos) return true;

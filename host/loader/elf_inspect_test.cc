@@ -63,6 +63,14 @@ TEST(ElfInspectTest, EveryTruncationIsSafe) {
   }
 }
 
+// Half a file may have all that is mapped, debug information being the longer part.
+TEST(ElfInspectTest, ACopyThatIsNotCompleteIsRefused) {
+  const std::string good = TestLibrary("good-v1");
+  for (const size_t size : {good.size() - 1, good.size() - 100, good.size() / 2}) {
+    EXPECT_FALSE(ReadElf(good.substr(0, size)).ok()) << size << " of " << good.size();
+  }
+}
+
 // Every byte of the headers and tables, set to values that make offsets wild.
 TEST(ElfInspectTest, EveryDamagedByteIsSafe) {
   std::string file = TestLibrary("good-v1");
@@ -78,8 +86,9 @@ TEST(ElfInspectTest, EveryDamagedByteIsSafe) {
 
 TEST(ElfInspectTest, LibrariesThatMayBeNeeded) {
   ElfFacts facts = ReadElf(TestLibrary("good-v1")).value();
-  for (const char* library : {"libm.so.6", "libstdc++.so.6", "ld-linux-x86-64.so.2",
-                              "libsimdjson.so.14", "libpthread.so.0"}) {
+  for (const char* library :
+       {"libm.so.6", "libstdc++.so.6", "ld-linux-x86-64.so.2", "libsimdjson.so.14",
+        "libpthread.so.0", "libc++.so.1", "libunwind.so.1"}) {
     facts.needed = {library};
     EXPECT_TRUE(CheckElf(facts).ok()) << library;
   }

@@ -26,8 +26,7 @@ enum class Phase : uint8_t { kCreating, kLive, kRetired };
 class Xoshiro final : public RandomSource {
  public:
   uint64_t Next() noexcept override {
-    thread_local std::array<uint64_t, 4> s{};
-    if ((s[0] | s[1] | s[2] | s[3]) == 0) Seed(s);
+    State& s = OfThread();
     const uint64_t result = std::rotl(s[1] * 5, 7) * 9;
     const uint64_t t = s[1] << 17;
     s[2] ^= s[0];
@@ -37,6 +36,12 @@ class Xoshiro final : public RandomSource {
     s[2] ^= t;
     s[3] = std::rotl(s[3], 45);
     return result;
+  }
+
+  static State& OfThread() noexcept {
+    thread_local State s{};
+    if ((s[0] | s[1] | s[2] | s[3]) == 0) Seed(s);
+    return s;
   }
 
  private:
@@ -79,6 +84,10 @@ RandomSource& RandomSource::PerThread() noexcept {
   static Xoshiro& source = *new Xoshiro;
   return source;
 }
+
+RandomSource::State RandomSource::SavePerThread() noexcept { return Xoshiro::OfThread(); }
+
+void RandomSource::RestorePerThread(const State& state) noexcept { Xoshiro::OfThread() = state; }
 
 struct InstanceHost::Context {
   epp_host table{};

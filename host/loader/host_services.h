@@ -8,6 +8,7 @@
 // gets harmless answers and is reported once.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <deque>
@@ -63,6 +64,11 @@ class RandomSource {
   virtual uint64_t Next() noexcept = 0;
   // One xoshiro256** a thread, seeded by the system. No lock. Never destroyed.
   static RandomSource& PerThread() noexcept;
+  // What the calling thread's generator would give from here on, and back to it: whoever draws in
+  // between changes nothing for those after.
+  using State = std::array<uint64_t, 4>;
+  static State SavePerThread() noexcept;
+  static void RestorePerThread(const State& state) noexcept;
 };
 
 struct HostServicesOptions {

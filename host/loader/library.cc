@@ -232,6 +232,15 @@ absl::StatusOr<LibraryInfo> Library::Inspect(const std::string& dir, std::string
   return std::move(found->info);
 }
 
+std::shared_ptr<const Library> Library::FindMapped(std::string_view name,
+                                                   const std::string& digest) {
+  Cache& cache = GlobalCache();
+  std::lock_guard lock(cache.mutex);
+  const auto it = cache.by_digest.find(digest);
+  if (it == cache.by_digest.end() || !it->second.ok()) return nullptr;
+  return (*it->second)->info().name == name ? *it->second : nullptr;
+}
+
 absl::StatusOr<std::shared_ptr<const Library>> Library::Load(const std::string& dir,
                                                              std::string_view name,
                                                              const LoadOptions& options) {

@@ -45,6 +45,9 @@ class Library {
   static absl::StatusOr<std::shared_ptr<const Library>> Load(const std::string& dir,
                                                              std::string_view name,
                                                              const LoadOptions& options);
+  // A library of that name and digest that this process has mapped before; null for none.
+  static std::shared_ptr<const Library> FindMapped(std::string_view name,
+                                                   const std::string& digest);
   // Reads the file without running any of its code.
   static absl::StatusOr<LibraryInfo> Inspect(const std::string& dir, std::string_view name);
 

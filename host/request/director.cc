@@ -130,11 +130,14 @@ class Directing {
     if (!error) error = RewriteModel();
     if (!error) error = Candidates();
     if (!error) {
+      Sample();
       scheduling::Produce(state_.context);
       error = Pick();
     }
     if (!error) error = ConditionalDecode();
     if (!error) error = PreRequest();
+    // Picked and not sent: nothing that a shadow could be compared with.
+    if (error && primary_ != nullptr) state_.sample.shadow.reset();
     return error ? Reject(*error) : Forward();
   }
 
@@ -237,6 +240,19 @@ class Directing {
     scheduling::SetCandidates(state_.context, frame, rows.empty() ? nullptr : rows.data(),
                               static_cast<uint32_t>(rows.empty() ? frame->size() : rows.size()));
     return std::nullopt;
+  }
+
+  // Keeps for a shadow what the live decision is about to change.
+  void Sample() {
+    if (services().shadow == nullptr) return;
+    ShadowSample& sample = state_.sample;
+    sample.shadow = services().shadow->Sample(request_.number);
+    if (!sample.shadow) return;
+    const std::span<const epp_header> headers = state_.headers.view();
+    const std::span<epp_header> copy = state_.arena.AllocArray<epp_header>(headers.size());
+    std::copy_n(headers.begin(), copy.size(), copy.begin());
+    sample.headers = copy;
+    sample.random = loader::RandomSource::SavePerThread();
   }
 
   std::optional<Error> Pick() {
@@ -532,7 +548,14 @@ RequestVerdict Direct(RequestState& state, Body body, const Metadata& metadata) 
   return Directing(state, body, metadata).Run();
 }
 
+void AskShadow(RequestState& state) {
+  if (!state.sample.shadow) return;
+  const std::shared_ptr<Shadow> shadow = std::move(state.sample.shadow);
+  state.sample.run = shadow->Decide(state);
+}
+
 void Sent(RequestState& state) {
+  AskShadow(state);
   state.context.Release();
   state.arena.Release();
 }

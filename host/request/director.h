@@ -19,6 +19,10 @@ RequestVerdict DirectBodyless(RequestState& state, const Metadata& metadata);
 // The whole body is here.
 RequestVerdict Direct(RequestState& state, Body body, const Metadata& metadata);
 
+// Lets the shadow decide about a request that is sampled for it. Before what the request phase
+// needed is given back.
+void AskShadow(RequestState& state);
+
 // The verdict was taken over: gives back what only the request phase needed.
 void Sent(RequestState& state);
 

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstring>
 
+#include "host/request/director.h"
 #include "host/request/splice.h"
 
 namespace epp::request {
@@ -86,6 +87,7 @@ void TellBody(RequestState& state, const epp_response_event& event, Edits* edits
            return step.table->on_body(self, call, &event, edits && last ? &editor : nullptr, err);
          });
   }
+  if (state.sample.run && (first || last)) state.sample.run->OnResponse(state, event);
 }
 
 // Counts merge as the engines send them: a later positive value replaces an earlier one, the total
@@ -253,6 +255,7 @@ ResponseBodyVerdict ReceiveResponseBody(RequestState& state, std::string_view ch
 }
 
 void Complete(RequestState& state, StreamEnd how) {
+  AskShadow(state);
   state.context.Release();  // a refused request was never sent on
   const uint64_t now = state.services.clock->mono_ns();
   // Without response bodies a stream that ends after the response headers has ended in order.

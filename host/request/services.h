@@ -10,6 +10,7 @@
 #include "host/base/siphash.h"
 #include "host/pool/pool.h"
 #include "host/request/serving.h"
+#include "host/request/shadow.h"
 #include "host/telemetry/decisions.h"
 #include "host/telemetry/epp_metrics.h"
 
@@ -33,6 +34,7 @@ struct Services {
   ServingSlot* serving = nullptr;
   telemetry::EppMetrics* metrics = nullptr;
   telemetry::DecisionRings* decisions = nullptr;
+  const ShadowSlot* shadow = nullptr;  // null: there never is one
   RequestOptions options;
   SipKey identifier_key;     // of the hash under which fairness ids are recorded
   uint64_t random_seed = 0;  // of the workers' generators

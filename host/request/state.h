@@ -13,6 +13,7 @@
 #include "host/request/exchange.h"
 #include "host/request/header_map.h"
 #include "host/request/services.h"
+#include "host/request/shadow.h"
 #include "host/scheduling/cycle.h"
 #include "host/telemetry/decisions.h"
 #include "host/telemetry/epp_metrics.h"
@@ -55,6 +56,7 @@ struct RequestState {
   int64_t predicted_cached_tokens = -1;
 
   std::vector<MetadataEntry> hook_metadata;  // of pre-request hooks
+  ShadowSample sample;
 
   // Response phase.
   HeaderMap response_headers;

@@ -81,6 +81,7 @@ class Generation::Builder {
     WireParsers();
     WireSources();
     FindHostAttributes();
+    CopyColumns();
     if (!out_.ok()) return nullptr;
     generation_->observer_ = std::make_unique<PluginObserver>(wiring(), environment_.metrics);
     generation_->serving_.observer = generation_->observer_.get();
@@ -103,7 +104,9 @@ class Generation::Builder {
     const config::PluginSpec& spec = specs()[index];
     BoundPlugin& bound = wiring().plugins.emplace_back();
     bound.index = static_cast<uint32_t>(index);
-    std::shared_ptr<HeldInstance> held = Former(spec);
+    std::shared_ptr<HeldInstance> held = Live(spec);
+    const bool shared = held != nullptr;
+    if (!held) held = Former(spec);
     if (held) {
       ++generation_->kept_instances_;
     } else {
@@ -132,13 +135,28 @@ class Generation::Builder {
     if (held->all().size() > 1) bound.per_worker = held->all();
     generation_->instances_.push_back(held->instance());
     generation_->held_.push_back(std::move(held));
+    generation_->shared_.push_back(shared);
     declarations_.push_back(DeclarationsOf(*bound.instance, spec.params->view()));
   }
 
   // The former generation's instance for this spec, or null.
   std::shared_ptr<HeldInstance> Former(const config::PluginSpec& spec) const {
     if (former_ == nullptr) return nullptr;
-    for (const auto& held : former_->held_) {
+    for (size_t i = 0; i < former_->held_.size(); ++i) {
+      // What a looker-on shared belongs to the generation that it was shared with.
+      if (!former_->shared_[i] && former_->held_[i]->Serves(spec)) return former_->held_[i];
+    }
+    return nullptr;
+  }
+
+  // The live generation's instance for this spec, where a looker-on may share it, or null.
+  std::shared_ptr<HeldInstance> Live(const config::PluginSpec& spec) const {
+    if (environment_.live == nullptr) return nullptr;
+    for (const char* called :
+         {EPP_FILTER_ID, EPP_SCORER_ID, EPP_PICKER_ID, EPP_PROFILE_HANDLER_ID}) {
+      if (spec.type->Implements(called)) return nullptr;
+    }
+    for (const auto& held : environment_.live->held_) {
       if (held->Serves(spec)) return held;
     }
     return nullptr;
@@ -271,6 +289,7 @@ class Generation::Builder {
     }
     for (const size_t p : *order) {
       const size_t plugin = producers[p];
+      if (generation_->shared_[plugin]) continue;
       scheduling::ProducerStep step;
       step.plugin = &wiring().plugins[plugin];
       step.table = step.plugin->instance->Get<epp_producer>(EPP_PRODUCER_ID);
@@ -377,6 +396,7 @@ class Generation::Builder {
 
   void WireHooks() {
     for (const BoundPlugin& plugin : wiring().plugins) {
+      if (generation_->shared_[plugin.index]) continue;
       if (const auto* table = plugin.instance->Get<epp_pre_request>(EPP_PRE_REQUEST_ID)) {
         wiring().pre_request.push_back({&plugin, table});
       }
@@ -461,6 +481,23 @@ class Generation::Builder {
     serving.tokenized_prompt = find(attr::kTokenizedPrompt);
     serving.match_blocks = find(attr::kPrefixMatchBlocks);
     serving.match_block_size = find(attr::kPrefixBlockSize);
+  }
+
+  // Pairs the outputs of shared producers: the same instance declares them in the same order.
+  void CopyColumns() {
+    if (environment_.live == nullptr) return;
+    for (const BoundPlugin& live : environment_.live->serving_.wiring.plugins) {
+      for (const BoundPlugin& own : wiring().plugins) {
+        if (own.instance != live.instance) continue;
+        for (size_t i = 0; i < own.outputs.size(); ++i) {
+          generation_->copied_.push_back({live.outputs[i], own.outputs[i], EPP_SCOPE_ENDPOINT});
+        }
+        for (size_t i = 0; i < own.request_outputs.size(); ++i) {
+          generation_->copied_.push_back(
+              {live.request_outputs[i], own.request_outputs[i], EPP_SCOPE_REQUEST});
+        }
+      }
+    }
   }
 
   const Environment& environment_;

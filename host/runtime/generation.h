@@ -19,6 +19,8 @@
 
 namespace epp::runtime {
 
+class Generation;
+
 // What generations share. Outlives them.
 struct Environment {
   std::shared_ptr<const loader::Catalog> catalog;
@@ -28,6 +30,11 @@ struct Environment {
   uint32_t workers = 1;
   // Libraries below this directory came with the host: their metrics keep their own names.
   std::string own_plugins_dir;
+  // Set for a generation that only looks on while this one serves. It shares with it what both ask
+  // for alike and a decision does not call (producers above all), and has instances of its own of
+  // the rest. What is shared has no step in its wiring: it is never called, its columns are taken
+  // from the live decision. `former` then is the looker-on that it replaces, if any.
+  const Generation* live = nullptr;
 };
 
 // A scraper that reads what a source fetched, and where its attributes go.
@@ -58,7 +65,7 @@ class Generation {
 
   const request::Serving& serving() const { return serving_; }
   const config::ResolvedConfig& config() const { return config_; }
-  // What the plugin directories held when it was built.
+  // The libraries that its types were looked up in.
   const loader::Catalog& catalog() const { return *catalog_; }
   const std::vector<DataSource>& sources() const { return sources_; }
   // Instances by order of creation, injected ones included.
@@ -70,6 +77,16 @@ class Generation {
   std::shared_ptr<loader::Instance> discovery() const { return discovery_; }
   // The attribute key of one of the wiring's frame columns.
   std::string ColumnKey(uint32_t frame_column) const;
+
+  // Of a looker-on: what the live decision produced, by index into its wiring's and our produced.
+  struct Copied {
+    uint32_t live = 0;
+    uint32_t own = 0;
+    uint32_t scope = 0;  // EPP_SCOPE_*
+  };
+  const std::vector<Copied>& copied() const { return copied_; }
+  // Whether an instance, by index, belongs to the live generation as well.
+  bool shared(size_t instance) const { return shared_[instance]; }
 
   // Tells plugins of the pool's endpoints, now and from now on. Call before serving.
   void AttachToPool();
@@ -84,6 +101,8 @@ class Generation {
   std::vector<std::shared_ptr<HeldInstance>> held_;  // destroyed last to first
   std::vector<std::shared_ptr<loader::Instance>> instances_;
   size_t kept_instances_ = 0;
+  std::vector<bool> shared_;  // by instance
+  std::vector<Copied> copied_;
   std::vector<DataSource> sources_;
   std::shared_ptr<loader::Instance> discovery_;
   request::Serving serving_;

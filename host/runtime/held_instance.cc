@@ -29,7 +29,7 @@ absl::StatusOr<std::shared_ptr<HeldInstance>> HeldInstance::Create(const config:
                                                                    uint32_t workers,
                                                                    bool own_metrics) {
   std::shared_ptr<HeldInstance> held(new HeldInstance);
-  held->parameters_ = spec.params->Canonical();
+  held->identity_ = IdentityOf(spec);
   const uint32_t copies = spec.type->type->flags & EPP_TYPE_SERIAL ? workers : 1;
   for (uint32_t c = 0; c < copies; ++c) {
     std::unique_ptr<loader::InstanceHost> services =
@@ -51,12 +51,7 @@ HeldInstance::~HeldInstance() {
 }
 
 bool HeldInstance::Serves(const config::PluginSpec& spec) const {
-  const loader::TypeEntry& mine = instance()->type();
-  if (instance()->name() != spec.name || mine.name() != spec.type->name()) return false;
-  const bool same_code = mine.library && spec.type->library
-                             ? mine.library->info().digest == spec.type->library->info().digest
-                             : mine.type == spec.type->type;
-  return same_code && parameters_ == spec.params->Canonical();
+  return identity_ == IdentityOf(spec);
 }
 
 void HeldInstance::Attach(pool::Pool* pool) {

@@ -14,6 +14,7 @@
 #include "host/loader/catalog.h"
 #include "host/loader/host_services.h"
 #include "host/pool/pool.h"
+#include "host/runtime/identity.h"
 
 namespace epp::runtime {
 
@@ -41,7 +42,7 @@ class HeldInstance {
  private:
   HeldInstance() = default;
 
-  std::string parameters_;  // canonical
+  InstanceIdentity identity_;
   pool::Pool* pool_ = nullptr;
   // An instance's host goes after it.
   std::vector<std::unique_ptr<loader::InstanceHost>> hosts_;

@@ -152,9 +152,28 @@ StateReport StateCarrier::Carry(const Generation& former, const Generation& next
     if (*moved > 0) {
       ++report.carried;
       report.bytes += *moved;
+      report.plugins.push_back(held->instance()->name());
       metrics_->state_transfers.With({"carried"}).Add();
     }
     if (follows) pairs_.push_back({std::move(old), held});
+  }
+  return report;
+}
+
+StateReport StateCarrier::Copy(const Generation& from, const Generation& looker_on) const {
+  StateReport report;
+  for (const auto& held : looker_on.held()) {
+    const std::shared_ptr<HeldInstance> old = Predecessor(from, *held);
+    if (old == nullptr || old == held || TableOf(*old->instance()) == nullptr ||
+        TableOf(*held->instance()) == nullptr || old->all().size() != held->all().size() ||
+        Follows(*old, *held)) {
+      continue;
+    }
+    const absl::StatusOr<uint64_t> moved = Move(*old, *held, false, max_bytes_);
+    if (!moved.ok() || *moved == 0) continue;
+    ++report.carried;
+    report.bytes += *moved;
+    report.plugins.push_back(held->instance()->name());
   }
   return report;
 }

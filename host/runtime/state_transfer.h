@@ -32,6 +32,7 @@ struct StateReport {
   size_t carried = 0;  // instances
   uint64_t bytes = 0;
   std::vector<LostState> lost;
+  std::vector<std::string> plugins;  // the carried ones by name
 };
 
 class StateCarrier {
@@ -43,6 +44,9 @@ class StateCarrier {
 
   // Call it when `next` knows the pool's endpoints, right before it serves.
   StateReport Carry(const Generation& former, const Generation& next);
+  // As Carry, for a generation that looks on while `from` goes on: what has to be followed stays
+  // behind, and an instance that begins empty is nobody's loss.
+  StateReport Copy(const Generation& from, const Generation& looker_on) const;
 
   // Carries the state of all pairs that are followed. in_use: may requests still run on the
   // instance? A pair whose old side they left is carried once more and then forgotten.

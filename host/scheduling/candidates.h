@@ -32,6 +32,8 @@ class CandidateList {
   std::span<const epp_endpoint* const> endpoints() const { return {endpoints_, count_}; }
   // Position of each among the request's candidates.
   std::span<const uint32_t> rows() const { return {rows_, count_}; }
+  // Row of each in the frame, or null when the list is the whole frame, in order.
+  const uint32_t* frame_rows() const { return frame_rows_; }
 
   // Tells the list of a produced column, dense over the request's candidates. First list only.
   void SetProduced(uint32_t produced, const epp_column& column);

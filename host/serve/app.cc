@@ -25,6 +25,7 @@
 #include "host/serve/documents.h"
 #include "host/serve/envoy_endpoints.h"
 #include "host/serve/generations.h"
+#include "host/serve/guard.h"
 #include "host/serve/load.h"
 #include "host/serve/metrics_port.h"
 #include "host/serve/observers.h"
@@ -32,6 +33,7 @@
 #include "host/serve/pool_gauges.h"
 #include "host/serve/pool_log.h"
 #include "host/serve/reload_queue.h"
+#include "host/serve/shadows.h"
 #include "host/serve/traffic_meter.h"
 #include "host/serve/triggers.h"
 #include "host/telemetry/log.h"
@@ -100,9 +102,8 @@ class ReloadNotice {
 
 // By somebody, not by a watch alone.
 bool AskedFor(const ReloadQueue::Batch& batch) {
-  return std::ranges::any_of(batch.requests, [](const ReloadQueue::Request& request) {
-    return request.done || request.cause == "signal";
-  });
+  return std::ranges::any_of(
+      batch.requests, [](const ReloadQueue::Request& request) { return request.what.asked; });
 }
 
 class ServingApp final : public App, public extproc::HealthState, public admin::Backend {
@@ -117,6 +118,11 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
         rings_(platform_.workers(), {.records = static_cast<uint32_t>(settings_.records),
                                      .failures = static_cast<uint32_t>(settings_.records / 4)}),
         traffic_(&rings_),
+        tallier_(&rings_),
+        guard_({.enabled = settings_.guard,
+                .window_ns = static_cast<uint64_t>(settings_.guard_window),
+                .max_errors = settings_.guard_max_errors,
+                .max_skew = settings_.guard_max_skew}),
         conditions_(&clock_, &platform_.metrics(), kProblemRepeatNs),
         gauges_(&platform_.pool(), &platform_.metrics(), &clock_, PoolName()),
         scrape_counters_(&platform_.metrics()),
@@ -130,6 +136,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     health_.reset();
     grpc_.reset();
     factory_.reset();
+    shadows_.reset();
     discovery_.reset();
     triggers_.reset();
     scraper_.reset();
@@ -148,6 +155,10 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     if (!generations_->Build(*text, diagnostics)) {
       return absl::InvalidArgumentError("the configuration is invalid");
     }
+    shadows_ = std::make_unique<Shadows>(
+        Shadows::Parts{&platform_, names_.get(), &conditions_, &clock_,
+                       static_cast<double>(settings_.shadow_cpu_percent) / 100,
+                       [this] { pthread_kill(config_thread_, SIGUSR1); }});
     platform_.pool().AddListener(names_);
     platform_.pool().AddListener(gone_);
     platform_.pool().AddListener(pool_log_);
@@ -161,6 +172,10 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     StartScraping();
     if (absl::Status status = generations_->Publish(scraper_.get()); !status.ok()) return status;
     if (absl::Status status = StartListeners(); !status.ok()) return status;
+    generations_->CountRunningWith([this] { return static_cast<int64_t>(grpc_->open_streams()); });
+    if (settings_.guard && !rings_.enabled()) {
+      EPP_LOG_EXEMPT(kWarn, "config", "the guard sees nothing: [decisions] records is 0");
+    }
     ready_ns_ = clock_.mono_ns();
     LogLibraryNotes();
     return absl::OkStatus();
@@ -176,17 +191,17 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     StartTriggers();
     for (;;) {
       const timespec wait = UntilNext(next_second);
-      siginfo_t info{};
-      const int signal = sigtimedwait(&signals, &info, &wait);
+      const int signal = sigtimedwait(&signals, nullptr, &wait);
       const bool second = clock_.mono_ns() >= next_second;
       if (second) {
         next_second = clock_.mono_ns() + kSecond;
         traffic_.Sample(clock_.mono_ns());
         Watch();
+        Supervise();
       }
-      // Our own ones only wake this thread up.
-      if (signal == SIGHUP && info.si_code != SI_TKILL) reloads_.Add({"signal", nullptr}, 0);
+      if (signal == SIGHUP) reloads_.Add({}, 0);
       ReloadNow();
+      shadows_->Work(generations_->current());
       generations_->Collect();
       if (second && hooks.tick) hooks.tick();
       if (clock_.mono_ns() >= next_flush) {
@@ -264,10 +279,12 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     status.config_digest = generation->config().digest.substr(0, 8);
     status.generation = generation->serving().number;
     status.config_since_unix_ns = generations_->since_unix_ns();
+    DescribeConfig(status);
     status.pool_name = PoolName();
     status.pool_source = endpoints_path_;
     gauges_.Describe(status);
     status.warnings = conditions_.raised();
+    status.shadow = shadow::StatusLine(shadows_->Report());
     status.requests_per_s = traffic_.requests_per_s();
     const TrafficMeter::Recent recent = traffic_.recent();
     status.running = grpc_ ? static_cast<int64_t>(grpc_->open_streams()) : recent.running;
@@ -284,14 +301,43 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     return status;
   }
 
+  void DescribeConfig(admin::Status& status) const {
+    if (const auto attempt = generations_->history().Find(status.generation)) {
+      status.config_cause = attempt->cause;
+      status.config_actor = attempt->actor;
+    }
+    if (const auto pin = generations_->pin()) {
+      status.pinned = {pin->restored, pin->file_digest, pin->reason, PinText(*pin),
+                       pin->since_unix_ns};
+    }
+  }
+
   std::string VersionJson() override { return VersionDocument(); }
   std::string ConfigJson() override {
-    return ConfigDocument(*generations_->current(), ConfigName());
+    return ConfigDocument(*generations_->current(), ConfigName(), PluginDirs(),
+                          command_line_.settings);
   }
-  std::string GenerationsJson() override { return generations_->HistoryJson(); }
+  std::string GenerationsJson() override {
+    return HistoryJson(generations_->history(), generations_->current()->serving().number);
+  }
+  std::string GenerationJson(uint64_t number) override {
+    const auto attempt = generations_->history().Find(number);
+    return attempt ? AttemptJson(*attempt, true) : "";
+  }
+  std::string KeptGenerations() override { return generations_->history().KeptGenerations(); }
+  std::string DiskDigest() override {
+    const auto text = ReadConfig(command_line_);
+    return text.ok() ? Platform::DigestOf(**text) : "";
+  }
   std::string PluginsJson() override { return PluginsDocument(*generations_->current()); }
-  void Reload(std::string cause, std::function<void(admin::ReloadAnswer)> done) override {
-    Ask({std::move(cause), std::move(done)}, 0);
+  void Reload(admin::Change change, std::function<void(admin::ReloadAnswer)> done) override {
+    ReloadRequest what{.cause = change.rollback_to ? "rollback" : "admin",
+                       .actor = std::move(change.actor),
+                       .reason = std::move(change.reason),
+                       .force = change.force,
+                       .expect = std::move(change.expect),
+                       .rollback_to = change.rollback_to};
+    Ask({std::move(what), std::move(done)}, 0);
   }
   std::string PluginStateJson(std::string_view name) override {
     const auto generation = generations_->current();
@@ -318,29 +364,33 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     if (!settings_.config_file.empty()) return settings_.config_file;
     return command_line_.flags.config_text.empty() ? "(built-in)" : "--config-text";
   }
+  std::vector<std::string> PluginDirs() const {
+    return settings_.plugin_dirs.empty() ? std::vector<std::string>{OwnPluginsDir()}
+                                         : settings_.plugin_dirs;
+  }
   std::string PoolName() const {
     return command_line_.flags.pool_name.empty() ? "epp" : command_line_.flags.pool_name;
   }
 
   void Ask(ReloadQueue::Request request, uint64_t delay_ns) {
     reloads_.Add(std::move(request), clock_.mono_ns() + delay_ns);
-    pthread_kill(config_thread_, SIGHUP);
+    // SIGUSR1 only wakes that thread up. SIGHUP would be taken for an operator's: who sent a signal
+    // is not always known.
+    pthread_kill(config_thread_, SIGUSR1);
   }
 
   // Follows the config file and what it includes, where there is one, and the plugin directories.
   void StartTriggers() {
     if (!settings_.config_watch) return;
-    std::vector<std::string> dirs = settings_.plugin_dirs;
-    if (dirs.empty()) dirs.push_back(OwnPluginsDir());
     triggers_ = std::make_unique<Triggers>(
-        generations_->WatchedFiles(), std::move(dirs),
+        generations_->WatchedFiles(), PluginDirs(),
         Triggers::Options{.settle_ns = static_cast<uint64_t>(settings_.config_settle),
                           .jitter_ns = static_cast<uint64_t>(settings_.config_jitter)},
         [this](std::string cause, uint64_t delay_ns) {
-          Ask({std::move(cause), nullptr}, delay_ns);
+          Ask({{.cause = std::move(cause), .asked = false}}, delay_ns);
         });
     // What changed between the start and the watch, nobody reports.
-    reloads_.Add({"start of the watch", nullptr}, 0);
+    reloads_.Add({{.cause = "start of the watch", .asked = false}}, 0);
   }
 
   // How long the config thread may sleep.
@@ -352,26 +402,73 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     return {static_cast<time_t>(wait / kSecond), static_cast<long>(wait % kSecond)};
   }
 
-  // On the config thread: what was asked for since the last time, as one reload.
+  // On the config thread: what was asked for since the last time. What only says "look again" is
+  // one reload; the rest is done one by one.
   void ReloadNow() {
     const uint64_t now = clock_.mono_ns();
     ReloadQueue::Batch batch = reloads_.Take(now);
     if (batch.requests.empty()) return;
     const ReloadNotice notice(AskedFor(batch) ? hooks_ : nullptr);
+    std::vector<ReloadQueue::Request> special;
+    std::erase_if(batch.requests, [&](ReloadQueue::Request& request) {
+      const ReloadRequest& what = request.what;
+      const bool plain = !what.force && what.expect.empty() && !what.rollback_to;
+      if (!plain) special.push_back(std::move(request));
+      return !plain;
+    });
+    if (!batch.requests.empty()) LookAgain(std::move(batch), now);
+    for (const ReloadQueue::Request& request : special) {
+      const ReloadOutcome outcome = Apply(request.what, /*may_wait=*/false);
+      if (request.done) request.done(AnswerOf(outcome));
+    }
+  }
+
+  void LookAgain(ReloadQueue::Batch batch, uint64_t now) {
     const uint64_t retry_ns = (batch.postponed_ns != 0 ? batch.postponed_ns : now) + kRetryNs;
-    const ReloadOutcome outcome =
-        generations_->Reload(batch.requests.front().cause, /*may_wait=*/now < retry_ns);
+    const auto asked = std::find_if(batch.requests.begin(), batch.requests.end(),
+                                    [](const auto& request) { return request.what.asked; });
+    const auto& first = asked == batch.requests.end() ? batch.requests.front() : *asked;
+    const ReloadOutcome outcome = Apply(first.what, /*may_wait=*/now < retry_ns);
     if (outcome.unsettled) {
       EPP_LOG(kDebug, "config", "reload: a file may be half written, looking again in a moment",
               {{"cause", outcome.cause}});
       reloads_.Postpone(std::move(batch), now, retry_ns);
       return;
     }
-    if (triggers_) triggers_->Follow(generations_->WatchedFiles());
-    const admin::ReloadAnswer answer{IsRefusal(outcome), ReloadJson(outcome), ReloadText(outcome)};
-    for (const ReloadQueue::Request& reload : batch.requests) {
-      if (reload.done) reload.done(answer);
+    for (const ReloadQueue::Request& request : batch.requests) {
+      if (request.done) request.done(AnswerOf(outcome));
     }
+  }
+
+  ReloadOutcome Apply(const ReloadRequest& request, bool may_wait) {
+    ReloadOutcome outcome = generations_->Reload(request, may_wait);
+    if (triggers_) triggers_->Follow(generations_->WatchedFiles());
+    if (!outcome.unsettled) shadows_->FilesChanged();
+    if (outcome.kind == ReloadOutcome::Kind::kApplied) {
+      // What somebody went back to is known.
+      if (request.rollback_to) {
+        guard_.Disarm();
+      } else {
+        guard_.Arm(outcome.generation, clock_.mono_ns());
+      }
+    }
+    return outcome;
+  }
+
+  static admin::ReloadAnswer AnswerOf(const ReloadOutcome& outcome) {
+    return {StatusOf(outcome), ReloadJson(outcome), ReloadText(outcome)};
+  }
+
+  // Once a second: does the new configuration do?
+  void Supervise() {
+    if (!settings_.guard) return;
+    const uint64_t watched = guard_.watched();
+    const auto verdict = guard_.Observe(
+        tallier_.Next(), platform_.pool().current()->endpoints().size(), clock_.mono_ns());
+    if (!verdict) return;
+    EPP_LOG_EXEMPT(kError, "config", "the guard rolls the configuration back",
+                   {{"generation", watched}, {"why", *verdict}});
+    Apply({.cause = "guard", .reason = *verdict, .rollback_to = 0}, /*may_wait=*/false);
   }
 
   absl::Status StartDiscovery(config::Diagnostics& diagnostics) {
@@ -439,6 +536,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     services.serving = &serving_;
     services.metrics = &platform_.metrics();
     services.decisions = &rings_;
+    services.shadow = shadows_->slot();
     services.identifier_key = SipKey::Random();
     services.random_seed = SipKey::Random().k0;
     services.options.max_body_bytes = static_cast<uint64_t>(settings_.max_body);
@@ -508,8 +606,9 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   absl::Status StartAdmin() {
     if (settings_.admin_socket.empty()) return absl::OkStatus();
     auto server = admin::StartAdminServer(
-        {settings_.admin_socket, settings_.admin_socket_group},
-        {this, names_.get(), &rings_, &platform_.pool(), &clock_, &platform_.metrics()});
+        {settings_.admin_socket, settings_.admin_socket_group, settings_.admin_read_only},
+        {this, names_.get(), &rings_, &platform_.pool(), &clock_, &platform_.metrics(),
+         shadows_.get()});
     if (!server.ok()) {
       // A missing /run/epp must not keep requests from being served.
       EPP_LOG_EXEMPT(kWarn, "admin", "admin socket is off",
@@ -601,6 +700,8 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   Platform platform_;
   telemetry::DecisionRings rings_;
   TrafficMeter traffic_;
+  Tallier tallier_;
+  Guard guard_;
   Conditions conditions_;
   PoolGauges gauges_;
   std::shared_ptr<PoolLog> pool_log_ = std::make_shared<PoolLog>();
@@ -613,6 +714,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   StreamCounters stream_counters_;
   request::ServingSlot serving_;
   std::unique_ptr<Generations> generations_;
+  std::unique_ptr<Shadows> shadows_;
   ReloadQueue reloads_;
   // Who makes the app also runs it; servers may ask for a reload before Run.
   const pthread_t config_thread_ = pthread_self();

@@ -4,6 +4,7 @@
 
 #include "host/base/json_writer.h"
 #include "host/base/str_cat.h"
+#include "host/runtime/outline.h"
 
 namespace epp::serve {
 
@@ -17,13 +18,18 @@ std::string VersionDocument() {
   return out;
 }
 
-std::string ConfigDocument(const runtime::Generation& generation, std::string_view path) {
+std::string ConfigDocument(const runtime::Generation& generation, std::string_view path,
+                           std::span<const std::string> plugin_dirs,
+                           const config::SettingsBuilder& settings) {
   const config::ResolvedConfig& config = generation.config();
   std::string out;
   JsonWriter w(&out);
   w.BeginObject();
   w.Field("schema", "epp.config/1").Field("generation", generation.serving().number);
   w.Field("path", path).Field("digest", config.digest.substr(0, 8));
+  w.Key("plugin_dirs").BeginArray();
+  for (const std::string& dir : plugin_dirs) w.Value(dir);
+  w.EndArray();
   w.Key("plugins").BeginArray();
   for (const config::PluginSpec& plugin : config.plugins) {
     w.BeginObject();
@@ -48,6 +54,16 @@ std::string ConfigDocument(const runtime::Generation& generation, std::string_vi
     w.EndObject();
   }
   w.EndArray();
+  w.Key("settings").BeginArray();
+  for (const config::SettingSpec& spec : config::SettingSpecs()) {
+    w.BeginObject();
+    w.Field("key", spec.key).Field("value", config::FormatSetting(spec, settings.settings()));
+    w.Field("origin", settings.origin(spec.key));
+    w.EndObject();
+  }
+  w.EndArray();
+  // Effective, without secrets; what `epp diff --live` compares with.
+  w.Key("outline").Raw(runtime::ToJson(runtime::OutlineOf(config)));
   w.EndObject();
   return out;
 }

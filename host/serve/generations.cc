@@ -1,13 +1,15 @@
 #include "host/serve/generations.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <map>
 #include <set>
 #include <utility>
 
-#include "absl/time/time.h"
-#include "host/base/json_writer.h"
 #include "host/base/str_cat.h"
 #include "host/config/includes.h"
+#include "host/runtime/generation_diff.h"
+#include "host/runtime/outline.h"
 #include "host/serve/documents.h"
 #include "host/serve/triggers.h"
 #include "host/telemetry/log.h"
@@ -15,25 +17,10 @@
 namespace epp::serve {
 namespace {
 
-constexpr ConditionSpec kConfigRefused{"config-refused", 0};
-constexpr ConditionSpec kPluginRefused{"plugin-refused", 0};
-constexpr ConditionSpec kPluginMissing{"plugin-missing", 0};
 constexpr size_t kDigestDigits = 8;
 
 std::string_view View(const absl::Status& status) {
   return {status.message().data(), status.message().size()};
-}
-
-std::string_view KindName(ReloadOutcome::Kind kind) {
-  switch (kind) {
-    case ReloadOutcome::Kind::kApplied:
-      return "applied";
-    case ReloadOutcome::Kind::kUnchanged:
-      return "unchanged";
-    case ReloadOutcome::Kind::kRefused:
-      break;
-  }
-  return "refused";
 }
 
 std::vector<scrape::Source> SourcesOf(const std::shared_ptr<runtime::Generation>& generation) {
@@ -53,31 +40,13 @@ std::vector<scrape::Source> SourcesOf(const std::shared_ptr<runtime::Generation>
   return sources;
 }
 
-void WriteOutcome(const ReloadOutcome& outcome, JsonWriter& w) {
-  w.Field("generation", outcome.generation).Field("digest", outcome.digest);
-  w.Field("cause", outcome.cause).Field("outcome", KindName(outcome.kind));
-  w.Field("time", absl::FormatTime("%Y-%m-%dT%H:%M:%SZ",
-                                   absl::FromUnixNanos(static_cast<int64_t>(outcome.unix_ns)),
-                                   absl::UTCTimeZone()));
-  w.Field("took_ms", static_cast<double>(outcome.took_ns) * 1e-6);
-  w.Field("kept", outcome.kept).Field("created", outcome.created);
-  w.Field("carried", outcome.carried);
-  w.Key("lost").BeginArray();
-  for (const runtime::LostState& lost : outcome.lost) {
-    w.BeginObject();
-    w.Field("plugin", lost.plugin).Field("type", lost.type).Field("why", lost.why);
-    w.EndObject();
-  }
-  w.EndArray();
-  w.Key("refused_libraries").BeginArray();
-  for (const LibraryReport::Refused& refused : outcome.refused_libraries) {
-    w.BeginObject();
-    w.Field("path", refused.path).Field("why", refused.why);
-    w.Field("former_goes_on", refused.former_goes_on);
-    w.EndObject();
-  }
-  w.EndArray();
-  if (!outcome.diagnostics.empty()) w.Field("diagnostics", outcome.diagnostics);
+// All digests in order.
+std::string Digests(const loader::Catalog& catalog) {
+  std::set<std::string> digests;
+  for (const auto& library : catalog.libraries()) digests.insert(library->info().digest);
+  std::string out;
+  for (const std::string& digest : digests) StrAppend(&out, digest, " ");
+  return out;
 }
 
 }  // namespace
@@ -91,8 +60,12 @@ Generations::Generations(const cli::ServeCommandLine& command_line, Platform* pl
       names_(names),
       conditions_(conditions),
       clock_(clock),
+      history_(static_cast<size_t>(command_line.settings.settings().config_history)),
       carrier_(&platform->metrics()),
-      draining_(conditions, &platform->metrics()) {}
+      draining_(conditions, &platform->metrics()) {
+  OpenHistory();
+  last_number_ = history_.last_generation();
+}
 
 Generations::~Generations() {
   serving_->Publish(nullptr);
@@ -154,7 +127,8 @@ absl::Status Generations::Publish(scrape::ScrapeLoop* scraper) {
   outcome.cause = "start";
   outcome.created = first->instances().size();
   outcome.unix_ns = clock_->unix_ns();
-  Remember(std::move(outcome));
+  seen_ = {first->config().digest, Digests(first->catalog())};
+  Remember(outcome, first->config().source.get(), first->config().digest, first.get());
   platform_->metrics().last_reload_successful.Set(1);
   return absl::OkStatus();
 }
@@ -184,13 +158,16 @@ absl::Status Generations::Swap(std::shared_ptr<runtime::Generation> next,
   return absl::OkStatus();
 }
 
-ReloadOutcome Generations::Reload(std::string_view cause, bool may_wait) {
+ReloadOutcome Generations::Reload(const ReloadRequest& request, bool may_wait) {
   const uint64_t begin = clock_->mono_ns();
   ReloadOutcome outcome;
-  outcome.cause = cause;
+  outcome.cause = request.cause;
+  outcome.actor = request.actor;
+  outcome.reason = request.reason;
   outcome.unix_ns = clock_->unix_ns();
   const std::shared_ptr<const runtime::Generation> former = current();
-  outcome.generation = former->serving().number;
+  outcome.generation = outcome.former = former->serving().number;
+  outcome.digest = former->config().digest.substr(0, kDigestDigits);
 
   config::Diagnostics diagnostics;
   const auto text = ReadConfig(command_line_);
@@ -198,48 +175,181 @@ ReloadOutcome Generations::Reload(std::string_view cause, bool may_wait) {
     std::lock_guard lock(mutex_);
     tried_ = *text;
   }
-  std::unique_ptr<runtime::Generation> built;
-  if (!text.ok()) {
+  LibraryReport libraries = platform_->Rescan(*former);
+  outcome.refused_libraries = std::move(libraries.refused);
+  const DiskState disk = Disk(text);
+  if (!request.asked && NothingNew(disk, *former)) {
+    outcome.kind = ReloadOutcome::Kind::kUnchanged;
+    outcome.unsettled = may_wait && Unsettled(outcome);
+    if (!outcome.unsettled) ReportLibraries();
+    EPP_LOG(kDebug, "config", "reload: nothing new on disk", {{"cause", outcome.cause}});
+    return outcome;
+  }
+  Trial trial;
+  if (text.ok()) {
+    trial.text = *text;
+  } else if (!request.rollback_to) {
     diagnostics.Error({}, "EPP-CFG-READ", std::string(View(text.status())));
-  } else {
-    LibraryReport libraries = platform_->Rescan(*former);
-    outcome.refused_libraries = std::move(libraries.refused);
-    if (!libraries.changed && platform_->DigestOf(**text) == former->config().digest) {
-      outcome.kind = ReloadOutcome::Kind::kUnchanged;
-      outcome.digest = former->config().digest.substr(0, kDigestDigits);
-    } else if ((*text)->text.find_first_not_of(" \t\r\n") == std::string::npos) {
-      // Half of a rewrite in place, most likely, and no wish for the built-in default.
-      diagnostics.Error({*text, 1, 1}, "EPP-CFG-EMPTY",
-                        "the file is empty, want an EndpointPickerConfig", "",
-                        "a restart would take the built-in default");
-    } else {
-      built = platform_->Build(last_number_ + 1, *text, diagnostics, former.get());
-      outcome.digest = platform_->DigestOf(**text).substr(0, kDigestDigits);
-    }
+  }
+  std::unique_ptr<runtime::Generation> built;
+  std::string digest = disk.config;
+  const auto scanned = platform_->catalog();
+  if (diagnostics.ok() &&
+      Choose(request, disk, libraries.changed, *former, trial, diagnostics, outcome)) {
+    if (trial.target) digest = trial.target->digest;
+    outcome.digest = digest.substr(0, kDigestDigits);
+    built = platform_->Build(last_number_ + 1, trial.text, diagnostics, former.get());
   }
   if (may_wait && !built && Unsettled(outcome)) {
     outcome.unsettled = true;
     return outcome;
   }
+  std::shared_ptr<runtime::Generation> next;
   if (built) {
     outcome.kept = built->kept_instances();
     outcome.created = built->instances().size() - outcome.kept;
-    std::shared_ptr<runtime::Generation> next = Own(std::move(built));
+    outcome.changes = runtime::ChangeLines(runtime::Compare(runtime::OutlineOf(former->config()),
+                                                            runtime::OutlineOf(built->config())));
+    next = Own(std::move(built));
     runtime::StateReport state;
     if (const absl::Status status = Swap(next, former.get(), &state); status.ok()) {
       outcome.kind = ReloadOutcome::Kind::kApplied;
       outcome.generation = ++last_number_;
       outcome.carried = state.carried;
       outcome.lost = std::move(state.lost);
+      if (running_) outcome.running = running_();
     } else {
+      next = nullptr;
       diagnostics.Error({}, "EPP-CFG-SOURCE", std::string(View(status)));
     }
   }
-  outcome.diagnostics = diagnostics.Render();
+  outcome.diagnostics += diagnostics.Render();
+  outcome.errors = diagnostics.errors();
   outcome.took_ns = clock_->mono_ns() - begin;
+  if (!next && request.rollback_to) platform_->Use(scanned);
+  SetPin(request, trial, disk, outcome);
+  outcome.pin = pin();
   Report(outcome);
-  Remember(outcome);
+  Remember(outcome, trial.text.get(), digest, next.get());
   return outcome;
+}
+
+bool Generations::Choose(const ReloadRequest& request, const DiskState& disk,
+                         bool libraries_changed, const runtime::Generation& former, Trial& trial,
+                         config::Diagnostics& diagnostics, ReloadOutcome& outcome) {
+  const uint64_t serving = former.serving().number;
+  if (!request.expect.empty() && !disk.config.starts_with(request.expect)) {
+    outcome.kind = ReloadOutcome::Kind::kMismatch;
+    outcome.digest = disk.config.substr(0, kDigestDigits);
+    outcome.diagnostics =
+        StrCat("the text on disk has digest ", outcome.digest, ", want ", request.expect,
+               "; nothing was tried, generation ", serving, " keeps serving\n");
+    return false;
+  }
+  if (request.rollback_to) {
+    const uint64_t number = *request.rollback_to;
+    trial.target = number == 0 ? history_.Before(serving) : history_.Find(number);
+    if (!trial.target) {
+      outcome.kind = ReloadOutcome::Kind::kNotKept;
+      outcome.diagnostics =
+          number == 0 ? StrCat("no generation before ", serving, " that differs from it is kept")
+                      : StrCat("generation ", number, " is not kept");
+      StrAppend(&outcome.diagnostics, "; kept: ", history_.KeptGenerations(),
+                " ([config] history = ", command_line_.settings.settings().config_history, ")\n");
+      return false;
+    }
+    const auto now = history_.Find(serving);
+    if (now && now->SameContent(*trial.target)) {
+      outcome.kind = ReloadOutcome::Kind::kUnchanged;
+      return false;
+    }
+    outcome.restored = trial.target->generation;
+    trial.text = SourceOf(*trial.target);
+    UseFormerBuilds(*trial.target, diagnostics);
+    return true;
+  }
+  if (!request.force && !libraries_changed && disk.config == former.config().digest) {
+    outcome.kind = ReloadOutcome::Kind::kUnchanged;
+    return false;
+  }
+  if (trial.text->text.find_first_not_of(" \t\r\n") == std::string::npos &&
+      disk.config != former.config().digest) {
+    // Half of a rewrite in place, most likely, and no wish for the built-in default.
+    diagnostics.Error({trial.text, 1, 1}, "EPP-CFG-EMPTY",
+                      "the file is empty, want an EndpointPickerConfig", "",
+                      "a restart would take the built-in default");
+    return false;
+  }
+  return true;
+}
+
+// A rollback brings back the code, too, as long as this process has it.
+void Generations::UseFormerBuilds(const Attempt& target, config::Diagnostics& diagnostics) {
+  std::map<std::string, std::string> builds;
+  for (const UsedLibrary& library : target.libraries) builds.emplace(library.name, library.digest);
+  std::vector<std::string> missing;
+  platform_->UseBuilds(builds, missing);
+  for (const std::string& name : missing) {
+    diagnostics.Warning({}, "EPP-CFG-BUILD-GONE",
+                        StrCat("library ", name, ": the build of generation ", target.generation,
+                               " (digest ", builds[name].substr(0, kDigestDigits),
+                               ") is not in this process, the file on disk is used"));
+  }
+}
+
+DiskState Generations::Disk(
+    const absl::StatusOr<std::shared_ptr<const config::SourceText>>& text) const {
+  return {text.ok() ? Platform::DigestOf(**text) : "", Digests(*platform_->catalog())};
+}
+
+// Are the files those of the last attempt? Or did the text become what serves anyhow, while a
+// rollback keeps former builds of libraries?
+bool Generations::NothingNew(const DiskState& disk, const runtime::Generation& former) {
+  if (disk == seen_) return true;
+  const bool only_builds = disk.libraries == seen_.libraries &&
+                           disk.libraries != Digests(former.catalog()) &&
+                           disk.config == former.config().digest;
+  {
+    std::lock_guard lock(mutex_);
+    if (!pin_ || !only_builds) return false;
+    pin_->file_digest.clear();
+  }
+  seen_ = disk;
+  ReportPin();
+  return true;
+}
+
+void Generations::SetPin(const ReloadRequest& request, const Trial& trial, const DiskState& disk,
+                         const ReloadOutcome& outcome) {
+  using Kind = ReloadOutcome::Kind;
+  if (outcome.kind == Kind::kMismatch || outcome.kind == Kind::kNotKept) return;
+  if (request.rollback_to && outcome.kind != Kind::kApplied) return;
+  seen_ = disk;
+  std::optional<Pin> pin;
+  if (request.rollback_to) {
+    const bool other_text = disk.config != trial.target->digest;
+    if (other_text || disk.libraries != Digests(*platform_->catalog())) {
+      pin = Pin{.generation = outcome.generation,
+                .restored = outcome.restored,
+                .path = ConfigPath(),
+                .file_digest = other_text ? disk.config.substr(0, kDigestDigits) : "",
+                .cause = request.cause,
+                .actor = request.actor,
+                .reason = request.reason,
+                .since_unix_ns = outcome.unix_ns};
+      if (other_text && disk.config.empty()) pin->file_digest = "unreadable";
+    }
+  }
+  std::lock_guard lock(mutex_);
+  pin_ = std::move(pin);
+}
+
+std::string Generations::ConfigPath() const {
+  const std::string& file = command_line_.settings.settings().config_file;
+  if (file.empty()) return command_line_.flags.config_text.empty() ? "" : "--config-text";
+  std::error_code ignored;
+  const std::filesystem::path path = std::filesystem::absolute(file, ignored);
+  return file == "-" || ignored ? file : path.string();
 }
 
 // Would it refuse what was written a moment ago?
@@ -249,64 +359,6 @@ bool Generations::Unsettled(const ReloadOutcome& outcome) const {
   return std::ranges::any_of(outcome.refused_libraries, [](const LibraryReport::Refused& library) {
     return ChangedLately(library.path);
   });
-}
-
-void Generations::ReportLibraries() {
-  const LibraryReport libraries = platform_->libraries();
-  std::string refused;
-  for (const LibraryReport::Refused& library : libraries.refused) {
-    StrAppend(&refused, refused.empty() ? "" : "; ", library.why,
-              library.former_goes_on ? ", its former build goes on" : "");
-  }
-  conditions_->Set(kPluginRefused, !refused.empty(), refused);
-  std::string missing;
-  for (const std::string& path : libraries.missing) {
-    StrAppend(&missing, missing.empty() ? "" : ", ", path);
-  }
-  conditions_->Set(kPluginMissing, !missing.empty(),
-                   StrCat("libraries in use are gone, a restart would not find them: ", missing));
-}
-
-void Generations::Report(const ReloadOutcome& outcome) {
-  telemetry::EppMetrics& metrics = platform_->metrics();
-  metrics.reloads.With({KindName(outcome.kind)}).Add();
-  const bool refused = outcome.kind == ReloadOutcome::Kind::kRefused;
-  metrics.last_reload_successful.Set(refused ? 0 : 1);
-  conditions_->Set(kConfigRefused, refused,
-                   StrCat("the config on disk was refused: ",
-                          outcome.diagnostics.substr(0, outcome.diagnostics.find('\n'))));
-  ReportLibraries();
-  const uint64_t took_ms = outcome.took_ns / 1'000'000;
-  switch (outcome.kind) {
-    case ReloadOutcome::Kind::kApplied:
-      EPP_LOG_EXEMPT(kInfo, "config", "generation serving",
-                     {{"generation", outcome.generation},
-                      {"digest", outcome.digest},
-                      {"cause", outcome.cause},
-                      {"kept", outcome.kept},
-                      {"created", outcome.created},
-                      {"carried", outcome.carried},
-                      {"state_lost", outcome.lost.size()},
-                      {"took_ms", took_ms}});
-      break;
-    case ReloadOutcome::Kind::kUnchanged:
-      EPP_LOG(kDebug, "config", "reload: nothing changed", {{"cause", outcome.cause}});
-      break;
-    case ReloadOutcome::Kind::kRefused:
-      EPP_LOG_EXEMPT(kError, "config", "config refused, the former generation goes on",
-                     {{"generation", outcome.generation},
-                      {"digest", outcome.digest},
-                      {"cause", outcome.cause},
-                      {"errors", outcome.diagnostics}});
-      break;
-  }
-}
-
-void Generations::Remember(ReloadOutcome outcome) {
-  if (outcome.kind == ReloadOutcome::Kind::kUnchanged) return;
-  std::lock_guard lock(mutex_);
-  history_.push_front(std::move(outcome));
-  if (history_.size() > kHistory) history_.pop_back();
 }
 
 std::shared_ptr<const runtime::Generation> Generations::current() const {
@@ -328,69 +380,13 @@ std::vector<std::string> Generations::WatchedFiles() const {
        {current_ ? current_->config().source.get() : nullptr, tried_.get()}) {
     if (text) files.merge(config::IncludedPaths(*text));
   }
+  if (current_ && current_->config().shadow) files.insert(current_->config().shadow->file);
   return {files.begin(), files.end()};
 }
 
-std::string Generations::HistoryJson() const {
-  std::string out;
-  JsonWriter w(&out);
+std::optional<Pin> Generations::pin() const {
   std::lock_guard lock(mutex_);
-  w.BeginObject();
-  w.Field("schema", "epp.generations/1");
-  w.Field("serving", current_ ? current_->serving().number : 0);
-  w.Key("generations").BeginArray();
-  for (const ReloadOutcome& outcome : history_) {
-    w.BeginObject();
-    WriteOutcome(outcome, w);
-    w.EndObject();
-  }
-  w.EndArray();
-  w.EndObject();
-  return out;
-}
-
-bool IsRefusal(const ReloadOutcome& outcome) {
-  return outcome.kind == ReloadOutcome::Kind::kRefused ||
-         std::ranges::any_of(outcome.refused_libraries, &LibraryReport::Refused::former_goes_on);
-}
-
-std::string ReloadJson(const ReloadOutcome& outcome) {
-  std::string out;
-  JsonWriter w(&out);
-  w.BeginObject();
-  w.Field("schema", "epp.reload/1");
-  WriteOutcome(outcome, w);
-  w.EndObject();
-  return out;
-}
-
-std::string ReloadText(const ReloadOutcome& outcome) {
-  std::string out = outcome.diagnostics;
-  for (const LibraryReport::Refused& library : outcome.refused_libraries) {
-    StrAppend(&out, "warning: ", library.why,
-              library.former_goes_on ? "; its former build goes on\n" : "\n");
-  }
-  switch (outcome.kind) {
-    case ReloadOutcome::Kind::kApplied:
-      StrAppend(&out, "generation ", outcome.generation, " serving after ",
-                outcome.took_ns / 1'000'000, " ms; digest ", outcome.digest, "\n", outcome.kept,
-                " instances kept with their state, ", outcome.created, " created");
-      if (outcome.carried > 0) StrAppend(&out, ", ", outcome.carried, " with carried-over state");
-      StrAppend(&out, "\n");
-      for (const runtime::LostState& lost : outcome.lost) {
-        StrAppend(&out, "state lost: plugin \"", lost.plugin, "\" (", lost.type, "): ", lost.why,
-                  "\n");
-      }
-      return out;
-    case ReloadOutcome::Kind::kUnchanged:
-      StrAppend(&out, "unchanged: generation ", outcome.generation, " (digest ", outcome.digest,
-                ") goes on serving\n");
-      return out;
-    case ReloadOutcome::Kind::kRefused:
-      break;
-  }
-  StrAppend(&out, "refused; generation ", outcome.generation, " keeps serving\n");
-  return out;
+  return pin_;
 }
 
 }  // namespace epp::serve

@@ -9,11 +9,12 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
-#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -26,28 +27,12 @@
 #include "host/scrape/scrape_loop.h"
 #include "host/serve/conditions.h"
 #include "host/serve/draining.h"
+#include "host/serve/history.h"
 #include "host/serve/load.h"
+#include "host/serve/reload_outcome.h"
+#include "host/serve/reload_request.h"
 
 namespace epp::serve {
-
-// What one reload led to.
-struct ReloadOutcome {
-  enum class Kind : uint8_t { kApplied, kUnchanged, kRefused };
-  Kind kind = Kind::kRefused;
-  uint64_t generation = 0;  // the serving one, afterwards
-  std::string digest;       // of the text on disk, 8 digits
-  std::string cause;
-  uint64_t took_ns = 0;
-  size_t kept = 0;  // instances taken over with their state
-  size_t created = 0;
-  size_t carried = 0;  // of the created ones, those that got the state of their predecessor
-  std::vector<runtime::LostState> lost;
-  std::vector<LibraryReport::Refused> refused_libraries;
-  std::string diagnostics;  // rendered; of a refusal, or warnings
-  uint64_t unix_ns = 0;
-  // Nothing was decided: what would be refused changed a moment ago and may be half written.
-  bool unsettled = false;
-};
 
 class Generations {
  public:
@@ -63,9 +48,9 @@ class Generations {
   // Publishes it, and gives its sources to `scraper` from now on.
   absl::Status Publish(scrape::ScrapeLoop* scraper);
 
-  // Reads the config and the plugin directories again. With may_wait, the outcome may be
-  // `unsettled`; call it again a moment later, without.
-  ReloadOutcome Reload(std::string_view cause, bool may_wait = false);
+  // Reads the config and the plugin directories again, or goes back. With may_wait, the outcome may
+  // be `unsettled`; call it again a moment later, without.
+  ReloadOutcome Reload(const ReloadRequest& request, bool may_wait = false);
 
   // Destroys generations that no request uses any more, and carries state from those that go.
   void Collect();
@@ -75,20 +60,40 @@ class Generations {
   std::shared_ptr<const runtime::Generation> current() const;
   uint64_t since_unix_ns() const;
   // What the serving config was read from, and what the last one that was tried was: the config
-  // file and all that they include, whether it is there or not.
+  // file and all that they include, and the serving config's shadow, whether it is there or not.
   std::vector<std::string> WatchedFiles() const;
-  // Newest first: "epp.generations/1".
-  std::string HistoryJson() const;
+  const History& history() const { return history_; }
+  // What is in force after a rollback.
+  std::optional<Pin> pin() const;
+  // How many requests run, for the words of a reload. Set it before the first reload.
+  void CountRunningWith(std::function<int64_t()> running) { running_ = std::move(running); }
 
  private:
-  static constexpr size_t kHistory = 12;
+  // What is to be built.
+  struct Trial {
+    std::shared_ptr<const config::SourceText> text;
+    std::shared_ptr<const Attempt> target;  // of a rollback
+  };
 
+  void OpenHistory();
+  DiskState Disk(const absl::StatusOr<std::shared_ptr<const config::SourceText>>& text) const;
+  bool NothingNew(const DiskState& disk, const runtime::Generation& former);
+  // Whether there is something to build; else `outcome` says why not.
+  bool Choose(const ReloadRequest& request, const DiskState& disk, bool libraries_changed,
+              const runtime::Generation& former, Trial& trial, config::Diagnostics& diagnostics,
+              ReloadOutcome& outcome);
+  void UseFormerBuilds(const Attempt& target, config::Diagnostics& diagnostics);
+  void SetPin(const ReloadRequest& request, const Trial& trial, const DiskState& disk,
+              const ReloadOutcome& outcome);
+  std::string ConfigPath() const;
   std::shared_ptr<runtime::Generation> Own(std::unique_ptr<runtime::Generation> generation);
   absl::Status Swap(std::shared_ptr<runtime::Generation> next, const runtime::Generation* former,
                     runtime::StateReport* state);
   bool Unsettled(const ReloadOutcome& outcome) const;
   void ReportLibraries();
-  void Remember(ReloadOutcome outcome);
+  void ReportPin();
+  void Remember(const ReloadOutcome& outcome, const config::SourceText* text,
+                const std::string& digest, const runtime::Generation* made);
   void Report(const ReloadOutcome& outcome);
 
   const cli::ServeCommandLine& command_line_;
@@ -99,22 +104,18 @@ class Generations {
   const Clock* const clock_;
   scrape::ScrapeLoop* scraper_ = nullptr;
   uint64_t last_number_ = 0;
+  History history_;
+  std::function<int64_t()> running_;
+  DiskState seen_;  // at the last attempt
   runtime::StateCarrier carrier_;
   Draining draining_;
 
   mutable std::mutex mutex_;  // the rest
   std::shared_ptr<runtime::Generation> current_;
   uint64_t since_unix_ns_ = 0;
-  std::deque<ReloadOutcome> history_;  // newest first
+  std::optional<Pin> pin_;
   std::shared_ptr<const config::SourceText> tried_;
   std::vector<std::unique_ptr<runtime::Generation>> dead_;
 };
-
-// Is something on disk not what serves now? The config, or a library that was loaded before.
-bool IsRefusal(const ReloadOutcome& outcome);
-
-// "epp.reload/1", and what `epp reload --wait` prints.
-std::string ReloadJson(const ReloadOutcome& outcome);
-std::string ReloadText(const ReloadOutcome& outcome);
 
 }  // namespace epp::serve

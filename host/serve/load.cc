@@ -68,6 +68,16 @@ std::string OwnPluginsDir() {
   return StrCat(root, "/lib/epp/plugins");
 }
 
+namespace {
+
+void AddHostTypes(loader::Catalog& catalog, std::span<const epp_plugin_type* const> builtins) {
+  catalog.AddBuiltin(pool::FileDiscoveryType());
+  catalog.AddBuiltin(pool::MulticlusterFileDiscoveryType());
+  for (const epp_plugin_type* type : builtins) catalog.AddBuiltin(type);
+}
+
+}  // namespace
+
 loader::Catalog OpenCatalog(const config::Settings& settings,
                             std::span<const epp_plugin_type* const> builtins) {
   std::vector<std::string> dirs = settings.plugin_dirs;
@@ -76,10 +86,20 @@ loader::Catalog OpenCatalog(const config::Settings& settings,
   options.runtime_dir = settings.runtime_dir;
   options.allow_unlisted = settings.allow_unlisted;
   loader::Catalog catalog = loader::Catalog::Scan(dirs, options);
-  catalog.AddBuiltin(pool::FileDiscoveryType());
-  catalog.AddBuiltin(pool::MulticlusterFileDiscoveryType());
-  for (const epp_plugin_type* type : builtins) catalog.AddBuiltin(type);
+  AddHostTypes(catalog, builtins);
   return catalog;
+}
+
+absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfigFile(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return absl::NotFoundError(StrCat(path, ": cannot be read: ", std::strerror(errno)));
+  std::string content(kMaxConfigBytes + 1, '\0');
+  in.read(content.data(), static_cast<std::streamsize>(content.size()));
+  // A directory opens, but does not read; its "empty text" must not mean the default config.
+  if (in.bad()) return absl::NotFoundError(StrCat(path, ": cannot be read: not a file"));
+  content.resize(static_cast<size_t>(in.gcount()));
+  config::IncludedFiles files(path);
+  return config::ReadIncludes({path, std::move(content)}, files);
 }
 
 absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfig(
@@ -95,18 +115,7 @@ absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfig(
     all << std::cin.rdbuf();
     text = {"<stdin>", all.str()};
   } else {
-    std::ifstream in(path, std::ios::binary);
-    if (!in) {
-      return absl::NotFoundError(StrCat(path, ": cannot be read: ", std::strerror(errno)));
-    }
-    std::string content(kMaxConfigBytes + 1, '\0');
-    in.read(content.data(), static_cast<std::streamsize>(content.size()));
-    // A directory opens, but does not read; its "empty text" must not mean the default config.
-    if (in.bad()) return absl::NotFoundError(StrCat(path, ": cannot be read: not a file"));
-    content.resize(static_cast<size_t>(in.gcount()));
-    text = {path, std::move(content)};
-    config::IncludedFiles files(path);
-    return config::ReadIncludes(std::move(text), files);
+    return ReadConfigFile(path);
   }
   return std::make_shared<const config::SourceText>(std::move(text));
 }
@@ -166,23 +175,37 @@ LibraryReport Platform::libraries() const {
   return libraries_;
 }
 
+void Platform::UseBuilds(const std::map<std::string, std::string>& builds,
+                         std::vector<std::string>& missing) {
+  loader::Catalog catalog = loader::Catalog::WithBuilds(*this->catalog(), builds, missing);
+  AddHostTypes(catalog, builtins_);
+  Use(std::make_shared<const loader::Catalog>(std::move(catalog)));
+}
+
+void Platform::Use(std::shared_ptr<const loader::Catalog> catalog) {
+  std::lock_guard lock(mutex_);
+  catalog_ = std::move(catalog);
+}
+
 std::string Platform::DigestOf(const config::SourceText& text) { return config::Digest(text); }
 
 std::unique_ptr<runtime::Generation> Platform::Build(uint64_t number,
                                                      std::shared_ptr<const config::SourceText> text,
                                                      config::Diagnostics& out,
-                                                     const runtime::Generation* former) {
+                                                     const runtime::Generation* former,
+                                                     const Aside* aside) {
   const std::shared_ptr<const loader::Catalog> catalog = this->catalog();
   config::ResolvedConfig config = config::Resolve(
       std::move(text), *catalog, {.allow_experimental = settings_.allow_experimental}, out);
   if (!out.ok()) return nullptr;
   return runtime::Generation::Build(number, std::move(config),
                                     {.catalog = catalog,
-                                     .host = &host_,
+                                     .host = aside ? aside->host : &host_,
                                      .pool = &pool_,
-                                     .metrics = &metrics_,
+                                     .metrics = aside ? aside->metrics : &metrics_,
                                      .workers = workers_,
-                                     .own_plugins_dir = OwnPluginsDir()},
+                                     .own_plugins_dir = OwnPluginsDir(),
+                                     .live = aside ? aside->live : nullptr},
                                     former, out);
 }
 

@@ -1,6 +1,7 @@
 // What `serve` and `check` do alike: find plugins, read the configuration, build the generation.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -31,6 +32,9 @@ loader::Catalog OpenCatalog(const config::Settings& settings,
 absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfig(
     const cli::ServeCommandLine& command_line);
 
+// The text of one config file, with the files that it includes. Errors: NotFound with the path.
+absl::StatusOr<std::shared_ptr<const config::SourceText>> ReadConfigFile(const std::string& path);
+
 // What a look into the plugin directories found.
 struct LibraryReport {
   struct Refused {
@@ -52,18 +56,32 @@ class Platform {
            std::span<const epp_plugin_type* const> builtins = {},
            loader::RandomSource* random = &loader::RandomSource::PerThread());
 
+  // What a generation that only looks on at `live` has apart from it; see runtime::Environment.
+  struct Aside {
+    const runtime::Generation* live = nullptr;
+    loader::HostServices* host = nullptr;
+    telemetry::EppMetrics* metrics = nullptr;
+  };
+
   // Resolves and builds; null when `out` has errors. Nothing serves yet. Instances of `former` that
   // the config asks for unchanged are taken over.
   std::unique_ptr<runtime::Generation> Build(uint64_t number,
                                              std::shared_ptr<const config::SourceText> text,
                                              config::Diagnostics& out,
-                                             const runtime::Generation* former = nullptr);
+                                             const runtime::Generation* former = nullptr,
+                                             const Aside* aside = nullptr);
 
   // Looks into the plugin directories again. A library that is refused now, or gone although
   // `former` uses it, goes on as it was loaded.
   LibraryReport Rescan(const runtime::Generation& former);
   // What the last look found.
   LibraryReport libraries() const;
+  // Builds from now on use `builds` (name -> SHA-256) in place of what the directories hold, until
+  // the next Rescan. Names that this process has no such build of go to `missing`.
+  void UseBuilds(const std::map<std::string, std::string>& builds,
+                 std::vector<std::string>& missing);
+  // Likewise with this one, which was catalog() before.
+  void Use(std::shared_ptr<const loader::Catalog> catalog);
   // What a generation of this text would have as its digest.
   static std::string DigestOf(const config::SourceText& text);
 

@@ -9,18 +9,18 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
-#include <string>
 #include <vector>
 
 #include "host/admin/admin_server.h"
+#include "host/serve/reload_request.h"
 
 namespace epp::serve {
 
 class ReloadQueue {
  public:
   struct Request {
-    std::string cause;
-    std::function<void(admin::ReloadAnswer)> done;  // may be null
+    ReloadRequest what;
+    std::function<void(admin::ReloadAnswer)> done = nullptr;  // may be null
   };
   struct Batch {
     std::vector<Request> requests;

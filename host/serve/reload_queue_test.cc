@@ -10,16 +10,16 @@ using testing::ElementsAre;
 
 std::vector<std::string> Causes(const ReloadQueue::Batch& batch) {
   std::vector<std::string> out;
-  for (const ReloadQueue::Request& request : batch.requests) out.push_back(request.cause);
+  for (const ReloadQueue::Request& request : batch.requests) out.push_back(request.what.cause);
   return out;
 }
 
 TEST(ReloadQueueTest, OneThatIsDueTakesTheOthersAlong) {
   ReloadQueue queue;
   EXPECT_EQ(queue.due_ns(), UINT64_MAX);
-  queue.Add({"file change", nullptr}, 500);
+  queue.Add({.what = {.cause = "file change"}}, 500);
   EXPECT_TRUE(queue.Take(100).requests.empty());
-  queue.Add({"admin", nullptr}, 100);
+  queue.Add({.what = {.cause = "admin"}}, 100);
   EXPECT_EQ(queue.due_ns(), 100u);
   EXPECT_THAT(Causes(queue.Take(100)), ElementsAre("file change", "admin"));
   EXPECT_TRUE(queue.Take(1000).requests.empty());
@@ -27,12 +27,12 @@ TEST(ReloadQueueTest, OneThatIsDueTakesTheOthersAlong) {
 
 TEST(ReloadQueueTest, WhatIsPostponedComesBackAndRemembersSinceWhen) {
   ReloadQueue queue;
-  queue.Add({"file change", nullptr}, 0);
+  queue.Add({.what = {.cause = "file change"}}, 0);
   ReloadQueue::Batch batch = queue.Take(10);
   EXPECT_EQ(batch.postponed_ns, 0u);
   queue.Postpone(std::move(batch), 10, 100);
   EXPECT_TRUE(queue.Take(50).requests.empty());
-  queue.Add({"admin", nullptr}, 60);
+  queue.Add({.what = {.cause = "admin"}}, 60);
   batch = queue.Take(60);
   EXPECT_THAT(Causes(batch), ElementsAre("file change", "admin"));
   EXPECT_EQ(batch.postponed_ns, 10u);

@@ -5,6 +5,17 @@
 
 namespace epp::serve {
 
+bool IsOwnError(const telemetry::DecisionRecord& record) {
+  switch (record.outcome) {
+    case telemetry::Outcome::kRejected:
+      return record.http_status == 503;
+    case telemetry::Outcome::kError:
+      return record.http_status >= 500;
+    default:
+      return false;
+  }
+}
+
 void TrafficMeter::Sample(uint64_t now_ns) {
   std::lock_guard lock(mutex_);
   at_ns_[count_ % kSamples] = now_ns;
@@ -28,9 +39,7 @@ TrafficMeter::Recent TrafficMeter::recent() const {
   Recent out;
   rings_->Visit([&](const telemetry::DecisionRecord& record) {
     times.push_back(record.total_ns);
-    errors += record.outcome == telemetry::Outcome::kRejected ? record.http_status == 503
-              : record.outcome == telemetry::Outcome::kError  ? record.http_status >= 500
-                                                              : false;
+    errors += IsOwnError(record);
     out.running += record.outcome == telemetry::Outcome::kPending;
     return true;
   });

@@ -8,6 +8,9 @@
 
 namespace epp::serve {
 
+// Answered by us, for a fault of ours.
+bool IsOwnError(const telemetry::DecisionRecord& record);
+
 // Sampled once a second or so; answers about the last minute. Threads: any.
 class TrafficMeter {
  public:

@@ -47,8 +47,13 @@ Hosted::Hosted(const TypeRun& type, const HostOptions& options)
   }
 }
 
+absl::StatusOr<std::unique_ptr<Subject>> Open(CaseRun& run, const std::string& path) {
+  const Doing doing(run.findings, "dlopen", "");
+  return Subject::Open(run.file, path);
+}
+
 std::unique_ptr<Subject> OpenOrSkip(CaseRun& run, const std::string& path) {
-  absl::StatusOr<std::unique_ptr<Subject>> subject = Subject::Open(run.file, path);
+  absl::StatusOr<std::unique_ptr<Subject>> subject = Open(run, path);
   if (subject.ok()) return *std::move(subject);
   run.findings.Skip("not tested: the library does not load, or its record is unusable");
   return nullptr;

@@ -84,7 +84,9 @@ class Hosted {
   std::unique_ptr<Instance> instance_;
 };
 
-// Loads the library, or skips the case when it cannot be loaded.
+// Loads the library; a crash meanwhile is one in dlopen.
+absl::StatusOr<std::unique_ptr<Subject>> Open(CaseRun& run, const std::string& path);
+// The same, or skips the case when it cannot be loaded.
 std::unique_ptr<Subject> OpenOrSkip(CaseRun& run, const std::string& path);
 inline std::unique_ptr<Subject> OpenOrSkip(CaseRun& run) { return OpenOrSkip(run, run.file.path); }
 

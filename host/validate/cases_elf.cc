@@ -69,7 +69,7 @@ void CheckElfFacts(CaseRun& run) {
   const loader::ElfFacts& facts = *run.file.elf;
   if (absl::Status s = loader::CheckElf(Only(facts, kElf)); !s.ok()) findings.Fail(Text(s));
   if (!facts.note) return;
-  const absl::StatusOr<std::unique_ptr<Subject>> subject = Subject::Open(run.file);
+  const absl::StatusOr<std::unique_ptr<Subject>> subject = Open(run, run.file.path);
   if (!subject.ok()) return;
   const epp_abi_note& note = *facts.note;
   const epp_module& module = (*subject)->module();

@@ -142,7 +142,7 @@ void CheckLoadTwice(CaseRun& run) {
 // The constant tables: names, counts, texts that end, pointers into the image, documentation.
 void CheckRecord(CaseRun& run) {
   Findings& findings = run.findings;
-  const absl::StatusOr<std::unique_ptr<Subject>> subject = Subject::Open(run.file);
+  const absl::StatusOr<std::unique_ptr<Subject>> subject = Open(run, run.file.path);
   if (!subject.ok()) {
     const std::string why(subject.status().message());
     if (why.find("[EPP-ABI-RECORD]") == std::string::npos) {

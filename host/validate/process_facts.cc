@@ -57,6 +57,11 @@ size_t ProcessFacts::Threads() { return CountIn("/proc/self/task"); }
 // Without the one that reads the folder.
 size_t ProcessFacts::Files() { return CountIn("/proc/self/fd") - 1; }
 
+bool ProcessFacts::HasChildren() {
+  siginfo_t info{};
+  return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
 ProcessFacts ProcessFacts::Now() {
   ProcessFacts out;
   std::map<std::string, std::string>& facts = out.facts_;
@@ -101,9 +106,7 @@ ProcessFacts ProcessFacts::Now() {
         at == std::string::npos ? "" : StrCat("\"", text.substr(at + 1), "\"");
   }
   facts["working directory"] = fs::current_path(error).string();
-  siginfo_t info{};
-  const bool has_child = waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
-  facts["child processes"] = has_child ? "some" : "none";
+  facts["child processes"] = HasChildren() ? "some" : "none";
   itimerval timer{};
   getitimer(ITIMER_REAL, &timer);
   facts["interval timer"] = timer.it_value.tv_sec + timer.it_value.tv_usec != 0 ? "armed" : "off";

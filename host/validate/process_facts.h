@@ -16,6 +16,7 @@ class ProcessFacts {
 
   static size_t Threads();
   static size_t Files();
+  static bool HasChildren();
 
  private:
   std::map<std::string, std::string> facts_;

@@ -27,16 +27,16 @@ std::string Ask(const std::string& library, const std::string& address) {
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, out.get(), STDOUT_FILENO);
-  const std::string program = "addr2line", flag = "-s", flag_e = "-e";
-  const char* const arguments[] = {program.c_str(), flag.c_str(),    flag_e.c_str(),
-                                   library.c_str(), address.c_str(), nullptr};
+  const std::string program = "addr2line", flag_e = "-e";
+  const char* const arguments[] = {program.c_str(), flag_e.c_str(), library.c_str(),
+                                   address.c_str(), nullptr};
   pid_t pid = -1;
   const int failed = posix_spawnp(&pid, program.c_str(), &actions, nullptr,
                                   const_cast<char* const*>(arguments), environ);
   posix_spawn_file_actions_destroy(&actions);
   out.reset();
   if (failed != 0) return "";
-  std::string text(512, '\0');
+  std::string text(4096, '\0');
   const ssize_t n = read(in.get(), text.data(), text.size());
   waitpid(pid, nullptr, 0);
   text.resize(n > 0 ? static_cast<size_t>(n) : 0);
@@ -48,6 +48,7 @@ std::string Ask(const std::string& library, const std::string& address) {
 
 std::string FirstIn(std::span<void* const> addresses, const std::string& path) {
   const std::string file = std::filesystem::path(path).filename().string();
+  std::string first;
   for (void* const address : addresses) {
     Dl_info info{};
     if (dladdr(address, &info) == 0 || info.dli_fname == nullptr || path != info.dli_fname)
@@ -58,9 +59,13 @@ std::string FirstIn(std::span<void* const> addresses, const std::string& path) {
     char text[32];
     std::snprintf(text, sizeof(text), "0x%llx", static_cast<unsigned long long>(offset));
     const std::string line = Ask(path, text);
-    return line.empty() ? StrCat(file, "+", text) : line;
+    // A line of the author's own says more than one of the standard library.
+    if (!line.empty() && !line.starts_with("/usr/")) {
+      return std::filesystem::path(line).filename().string();
+    }
+    if (first.empty()) first = StrCat(file, "+", text);
   }
-  return "";
+  return first;
 }
 
 }  // namespace epp::validate

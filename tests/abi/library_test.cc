@@ -14,7 +14,7 @@ using ::testing::ElementsAre;
 TEST(CFilter, Filters) {
   const Library library(C_FILTER);
   ASSERT_TRUE(library.ok()) << library.error();
-  EXPECT_STREQ(library.module().name, "c-filter");
+  EXPECT_STREQ(library.module().name, "example-c-filter");
   Pool pool(3);
   pool.Set(epp::attr::kWaitingQueueSize, {5, 4, std::nullopt});
   auto filter = library.Make("c-queue-limit-filter");

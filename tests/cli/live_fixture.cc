@@ -59,6 +59,8 @@ std::vector<std::string> LiveTest::ServeCommand(const std::string& grpc_port) co
           "--set",
           "admin.socket=" + dir_ + "/admin.sock",
           "--set",
+          "config.state_dir=" + dir_ + "/state",
+          "--set",
           "tls.secure=false",
           "--set",
           "log.format=json",

@@ -142,7 +142,7 @@ TEST_F(LiveTest, ReloadAppliesAGoodConfigAndRefusesABadOne) {
   ASSERT_NO_FATAL_FAILURE(WaitUntilFresh());
 
   Replace(config, ConfigWithQueueWeight("7"));
-  const Result applied = Ask({"reload"});  // or the file's watcher came first
+  const Result applied = Ask({"reload", "--wait"});  // or the file's watcher came first
   EXPECT_EQ(applied.exit_code, 0) << applied.out << applied.err;
   EXPECT_THAT(Ask({"status", "--section", "config"}).out, HasSubstr("generation 2"));
   const http::ClientTarget admin{.unix_path = dir_ + "/admin.sock"};
@@ -155,7 +155,7 @@ TEST_F(LiveTest, ReloadAppliesAGoodConfigAndRefusesABadOne) {
   EXPECT_FALSE(Decide("after-a-change").empty());
 
   Replace(config, ConfigWithQueueWeight("heavy"));
-  const Result refused = Ask({"reload"});
+  const Result refused = Ask({"reload", "--wait"});
   EXPECT_EQ(refused.exit_code, 4) << refused.out << refused.err;
   EXPECT_THAT(refused.err, HasSubstr("heavy"));
   EXPECT_THAT(refused.err, HasSubstr(config + ":9"));
@@ -164,12 +164,12 @@ TEST_F(LiveTest, ReloadAppliesAGoodConfigAndRefusesABadOne) {
   EXPECT_FALSE(Decide("after-a-refusal").empty());
 
   Replace(config, "");
-  const Result empty = Ask({"reload"});
+  const Result empty = Ask({"reload", "--wait"});
   EXPECT_EQ(empty.exit_code, 4) << empty.out;
   EXPECT_THAT(empty.err, HasSubstr("EPP-CFG-EMPTY"));
 
   Replace(config, ConfigWithQueueWeight("7"));
-  EXPECT_EQ(Ask({"reload"}).exit_code, 0);
+  EXPECT_EQ(Ask({"reload", "--wait"}).exit_code, 0);
   const Result healthy = Ask({"status", "--check"});
   EXPECT_EQ(healthy.exit_code, 0) << healthy.out;
 }
@@ -259,7 +259,7 @@ TEST_F(LiveTest, IncludedFilesAreFollowed) {
   until_weight_is("2");
   // A file that is not there yet: refused, and taken up when it comes.
   Replace(config, "epp: {include: [base/queue.yaml, more.yaml]}\n");
-  EXPECT_THAT(Ask({"reload"}).err, HasSubstr(config + ":1:34: error: include \"more.yaml\""));
+  EXPECT_THAT(Ask({"reload", "--wait"}).err, HasSubstr(config + ":1:34: error: include \"more.yaml\""));
   EXPECT_EQ(weight(), "2");
   Replace(more, ConfigWithQueueWeight("3"));
   until_weight_is("3");
@@ -284,7 +284,7 @@ TEST_F(LiveTest, ReloadsUnderLoadDropNoRequest) {
   for (int weight = 2; weight < 22; ++weight) {
     const int before = picked;
     Replace(config, ConfigWithQueueWeight(std::to_string(weight)));
-    EXPECT_EQ(Ask({"reload"}).exit_code, 0);
+    EXPECT_EQ(Ask({"reload", "--wait"}).exit_code, 0);
     const auto until = std::chrono::steady_clock::now() + kDeadline;
     while (picked < before + 8 && std::chrono::steady_clock::now() < until) {
       std::this_thread::yield();

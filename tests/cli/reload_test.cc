@@ -132,7 +132,7 @@ TEST_F(ReloadTest, OverwriteInPlace) {
   WriteInPlace(library_, "");
   EXPECT_TRUE(Eventually([&] { return Raised("plugin-refused"); })) << serve_->output();
   EXPECT_EQ(Version(), "2") << "the former build goes on";
-  const Result refused = Ask({"reload"});
+  const Result refused = Ask({"reload", "--wait"});
   EXPECT_EQ(refused.exit_code, 4) << refused.out;
   EXPECT_THAT(refused.err, HasSubstr(library_));
   EXPECT_THAT(refused.err, HasSubstr("its former build goes on"));
@@ -158,7 +158,7 @@ TEST_F(ReloadTest, SameMtimeNewBytesNewMtimeSameBytes) {
   EXPECT_TRUE(Serves("2"));
   const double generation = Generation();
   ASSERT_EQ(utimensat(AT_FDCWD, library_.c_str(), nullptr, 0), 0);
-  const Result unchanged = Ask({"reload"});
+  const Result unchanged = Ask({"reload", "--wait"});
   EXPECT_EQ(unchanged.exit_code, 0) << unchanged.err;
   EXPECT_THAT(unchanged.out, HasSubstr("unchanged"));
   EXPECT_EQ(Generation(), generation);
@@ -196,7 +196,7 @@ TEST_F(ReloadTest, StuckStream) {
   ASSERT_EQ(stuck.header("x-version"), "1");
   for (int i = 0; i < 10; ++i) {
     Install(i % 2 == 0 ? 2 : 1);
-    EXPECT_EQ(Ask({"reload"}).exit_code, 0);  // or the watch came first
+    EXPECT_EQ(Ask({"reload", "--wait"}).exit_code, 0);  // or the watch came first
     EXPECT_TRUE(Serves(i % 2 == 0 ? "2" : "1"));
     if (i == 2) resident = ResidentBytes(serve_->pid());
   }
@@ -217,7 +217,7 @@ TEST_F(ReloadTest, ThirdOfFiveFails) {
                  (i == 3 ? std::string(", parameters: {fail: ") + fault + "}" : "") + "}\n";
     }
     Replace(config_, Config(plugins));
-    const Result refused = Ask({"reload"});
+    const Result refused = Ask({"reload", "--wait"});
     EXPECT_EQ(refused.exit_code, 4) << fault << ": " << refused.out;
     EXPECT_THAT(refused.err, HasSubstr("\"hook-3\""));
     EXPECT_EQ(Generation(), 1) << fault;
@@ -235,7 +235,7 @@ TEST_F(ReloadTest, CounterSurvivesReload) {
   ASSERT_NO_FATAL_FAILURE(ServeAll());
   EXPECT_EQ(Header("x-count"), "2");
   Install(2);
-  const Result reload = Ask({"reload", "--json"});
+  const Result reload = Ask({"reload", "--wait", "--json"});
   ASSERT_EQ(reload.exit_code, 0) << reload.err;
   ASSERT_TRUE(Eventually([&] { return Generation() == 2; }));
   EXPECT_EQ(Header("x-count"), "3");
@@ -300,10 +300,14 @@ TEST_F(ReloadTest, FileHalfWrittenWhenRead) {
 
   const std::string bytes = Bytes(Build(2));
   WriteInPlace(library_, std::string_view(bytes).substr(0, bytes.size() / 2));
+  ASSERT_FALSE(serve_->WaitForLine("in a moment\",\"cause\":\"plugin directory change\"").empty())
+      << serve_->output();
   EXPECT_EQ(Version(), "1");
   WriteInPlace(library_, bytes);
   EXPECT_TRUE(Serves("2"));
   EXPECT_EQ(Generation(), 3);
+  EXPECT_FALSE(Raised("plugin-refused"));
+  EXPECT_THAT(serve_->output(), Not(HasSubstr("plugin-refused")));
 }
 
 TEST_F(ReloadTest, PluginDirectoryDeleted) {
@@ -328,7 +332,7 @@ TEST_F(ReloadTest, ALibraryThatAnybodyMayWriteIsRefusedUntilMended) {
   ASSERT_TRUE(Serves("2"));
   fs::permissions(library_, fs::perms::all);
   EXPECT_TRUE(Eventually([&] { return Raised("plugin-refused"); }));
-  const auto answer = Ask({"reload", "--json"});
+  const auto answer = Ask({"reload", "--wait", "--json"});
   const auto json = nlohmann::json::parse(answer.out, nullptr, false);
   ASSERT_TRUE(json.is_object()) << answer.out << answer.err;
   ASSERT_EQ(json["refused_libraries"].size(), 1u) << answer.out;

@@ -117,6 +117,11 @@ Harness::Harness(HarnessOptions options)
   services_.serving = &serving_;
   services_.metrics = &platform_->metrics();
   services_.decisions = rings_.get();
+  conditions_ = std::make_unique<serve::Conditions>(&Clock::Real(), &platform_->metrics(), 1);
+  shadows_ = std::make_unique<serve::Shadows>(
+      serve::Shadows::Parts{platform_.get(), names_.get(), conditions_.get(), &Clock::Real(),
+                            options.shadow_cpu_share, [] {}});
+  services_.shadow = shadows_->slot();
   services_.options = options.request;
   services_.random_seed = 0x5eed;
   factory_ = std::make_unique<request::HttpExchangeFactory>(services_, options.workers);
@@ -124,9 +129,36 @@ Harness::Harness(HarnessOptions options)
 
 Harness::~Harness() {
   factory_.reset();
+  shadows_.reset();
   serving_.Publish(nullptr);
   generation_.reset();
   platform_->pool().RemoveListener(names_.get());
+}
+
+void Harness::BeginShadow(std::string config, double sample, uint64_t planned_ns) {
+  config::Diagnostics diagnostics;
+  const auto text =
+      std::make_shared<config::SourceText>(config::SourceText{"candidate", std::move(config)});
+  EXPECT_TRUE(shadows_->Begin({text, sample, planned_ns, false}, *generation_, diagnostics))
+      << diagnostics.Render();
+}
+
+void Harness::Reload(std::string config) {
+  config::Diagnostics diagnostics;
+  std::shared_ptr<runtime::Generation> next = platform_->Build(
+      generation_->serving().number + 1,
+      std::make_shared<config::SourceText>(config::SourceText{"test", std::move(config)}),
+      diagnostics, generation_.get());
+  ASSERT_NE(next, nullptr) << diagnostics.Render();
+  next->AttachToPool();
+  pool().Publish();
+  serving_.Publish(std::shared_ptr<const request::Serving>(next, &next->serving()));
+  generation_ = std::move(next);
+}
+
+void Harness::LosePlugins() {
+  settings_.plugin_dirs = {"/nonexistent"};
+  platform_->Rescan(*generation_);
 }
 
 void Harness::SetPods(const std::vector<Pod>& pods) {

@@ -19,7 +19,9 @@
 #include "host/config/settings.h"
 #include "host/request/http_exchange.h"
 #include "host/request/services.h"
+#include "host/serve/conditions.h"
 #include "host/serve/load.h"
+#include "host/serve/shadows.h"
 #include "host/telemetry/decisions.h"
 
 namespace epp::integration {
@@ -61,6 +63,7 @@ struct HarnessOptions {
   std::string config = {};  // "": the built-in default
   request::RequestOptions request = {};
   uint32_t workers = 1;
+  double shadow_cpu_share = 1;  // of the workers
 };
 
 class Harness {
@@ -83,6 +86,16 @@ class Harness {
   telemetry::EppMetrics& metrics() { return platform_->metrics(); }
   const telemetry::DecisionRings& decisions() const { return *rings_; }
   const runtime::Generation& generation() const { return *generation_; }
+  serve::Conditions& conditions() { return *conditions_; }
+  serve::Shadows& shadows() { return *shadows_; }
+  // Begins a shadow; fails the test when it is refused.
+  void BeginShadow(std::string config, double sample = 1, uint64_t planned_ns = 0);
+  // Lets the shadow follow what happened.
+  void WorkOnShadow() { shadows_->Work(generation_); }
+  // Serves this from now on, as a reload does.
+  void Reload(std::string config);
+  // Forgets the plugin libraries that are not in use, for builds to come.
+  void LosePlugins();
   const admin::Names& names() const { return *names_; }
 
   // The page that a scraper would get.
@@ -100,6 +113,8 @@ class Harness {
   std::unique_ptr<telemetry::DecisionRings> rings_;
   std::shared_ptr<admin::Names> names_;
   std::shared_ptr<runtime::Generation> generation_;
+  std::unique_ptr<serve::Conditions> conditions_;
+  std::unique_ptr<serve::Shadows> shadows_;
   request::ServingSlot serving_;
   request::Services services_;
   std::unique_ptr<request::HttpExchangeFactory> factory_;

@@ -55,7 +55,12 @@ class NoBackend final : public admin::Backend {
   std::string GenerationsJson() override { return "{}"; }
   std::string PluginsJson() override { return "{}"; }
   std::string PluginStateJson(std::string_view) override { return ""; }
-  void Reload(std::string, std::function<void(admin::ReloadAnswer)> done) override { done({}); }
+  std::string GenerationJson(uint64_t) override { return ""; }
+  std::string KeptGenerations() override { return ""; }
+  std::string DiskDigest() override { return ""; }
+  void Reload(admin::Change, std::function<void(admin::ReloadAnswer)> done) override {
+    if (done) done({});
+  }
 };
 
 std::string ReadAll(const std::string& path) {

@@ -1,9 +1,12 @@
 #include "tests/integration/test_plugins.h"
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <ctime>
 #include <limits>
 #include <mutex>
 #include <stdexcept>
@@ -56,6 +59,7 @@ double LabelScore(const epp_endpoint& endpoint, std::string_view label = "score"
 }
 
 constexpr epp::AttributeKind kTestValue{"test-value", EPP_T_F64, 1, "test-producer"};
+constexpr epp::AttributeKind kTestLoad{"test-load", EPP_T_F64, 1, "test-learner"};
 
 class TestFilter {
  public:
@@ -245,11 +249,77 @@ class TestEnd {
   }
 };
 
+class TestSlow {
+ public:
+  static constexpr const char* kName = "test-slow";
+  static constexpr const char* kDoc = "Takes 2 ms of CPU time.";
+  static epp::Result<TestSlow> Create(const epp::Context&) { return TestSlow(); }
+  epp::Status Score(const epp::Call&, const epp::Candidates&, std::span<double> out) const {
+    const std::clock_t until = std::clock() + CLOCKS_PER_SEC / 500;
+    while (std::clock() < until) {
+    }
+    std::fill(out.begin(), out.end(), 0.5);
+    return {};
+  }
+};
+
+class TestLearner {
+ public:
+  static constexpr const char* kName = "test-learner";
+  static constexpr const char* kDoc = "Counts the requests that are on every endpoint.";
+  static constexpr std::array kParams{epp::Int("step", 1, 0, 1000, "Worth of a request.")};
+  static constexpr std::array kProduces{epp::Makes(kTestLoad)};
+  static constexpr uint32_t kWants = EPP_WANT_END;
+  static epp::Result<TestLearner> Create(const epp::Context& ctx) {
+    return std::make_unique<TestLearner>(ctx.i64(0));
+  }
+  explicit TestLearner(int64_t step) : step_(step) {}
+  epp::Status Produce(const epp::Call&, const epp::Candidates& in, const epp::Outputs& out) const {
+    const std::span<double> values = out.column<double>(0);
+    for (size_t i = 0; i < values.size(); ++i) {
+      values[i] = static_cast<double>(load_[in.slot(i) % kSlots].load());
+    }
+    return {};
+  }
+  epp::Status PreRequest(const epp::Call& call, const epp::Scheduling& done, const epp::Candidates&,
+                         const epp::Editor&) {
+    auto* slot = call.Keep<uint32_t>(1);
+    *slot = done.result(done.primary()).targets[0]->slot % kSlots;
+    load_[*slot] += step_;
+    call.state<uint32_t>() = slot;
+    return {};
+  }
+  epp::Status OnBody(const epp::Call& call, const epp_response_event& event, const epp::Editor&) {
+    if (!(event.flags & EPP_CHUNK_LAST) || call.state<uint32_t>() == nullptr) return {};
+    load_[*call.state<uint32_t>()] -= step_;
+    return {};
+  }
+
+ private:
+  static constexpr size_t kSlots = 64;
+  const int64_t step_;
+  std::array<std::atomic<int64_t>, kSlots> load_{};
+};
+
+class TestIdle {
+ public:
+  static constexpr const char* kName = "test-idle";
+  static constexpr const char* kDoc = "Prefers endpoints that test-learner has nothing on.";
+  static constexpr std::array kConsumes{epp::Needs(kTestLoad)};
+  static epp::Result<TestIdle> Create(const epp::Context&) { return TestIdle(); }
+  epp::Status Score(const epp::Call&, const epp::Candidates& in, std::span<double> out) const {
+    const auto load = in.column<double>(0);
+    for (size_t i = 0; i < out.size(); ++i) out[i] = 1 / (1 + load[i]);
+    return {};
+  }
+};
+
 }  // namespace
 
 std::span<const epp_plugin_type* const> TestPluginTypes() {
   return epp::detail::Types<TestFilter, TestScorer, TestProducer, TestValued, TestPicker,
-                            TestHandler, TestParser, TestHook, TestEnd>::kTable;
+                            TestHandler, TestParser, TestHook, TestEnd, TestSlow, TestLearner,
+                            TestIdle>::kTable;
 }
 
 std::vector<std::string> TakeTrace() {

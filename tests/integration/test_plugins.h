@@ -15,6 +15,9 @@
 //                  at the end; NAME.pre=remove removes the request header x-remove-me;
 //                  NAME.pre=forge tries another destination and a header of two lines
 //   test-end       only the end of a response
+//   test-learner   produces the requests in flight, times its parameter step, by pick
+//   test-idle      prefers endpoints on which test-learner has less
+//   test-slow      scores everything alike and takes 2 ms for it
 #pragma once
 
 #include <span>

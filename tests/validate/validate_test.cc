@@ -89,12 +89,15 @@ const Flaw kFlaws[] = {
     {"v16-slow", "V16", "fail", {"score of v16-slow: p99 is", "want at most 50 us"}, {"--strict"}},
 #endif
     {"v02-run-path", "V02", "fail", {"/opt/lib"}},
+#if !defined(__SANITIZE_THREAD__)
+    // It speaks about a fork, and has other plans with the address.
     {"v03-hostile-init",
      "V03",
      "fail",
      {"changed the handler of SIGUSR1 from the default", "changed the locale from C to C.UTF-8",
       "changed the umask", "changed the child processes from none to some"}},
     {"v04-registry", "V04", "crash", {"SIGABRT in dlopen, the second time"}},
+#endif
     {"v05-no-doc", "V05", "fail", {"no doc"}},
     {"v05-wild-record", "V05", "fail", {"doc"}},
     {"v06-silent-refusal",
@@ -158,16 +161,15 @@ TEST(ValidateTest, ExceptionsAreFindings) {
 TEST(ValidateTest, ACrashNamesTheFunctionAndHowToRepeatIt) {
   const auto result = Check({"--include", "V0[78]", Library("crashes")});
   EXPECT_EQ(result.exit_code, 1);
-#if defined(EPP_SANITIZED)
-  const std::string how = "the process ended with code 1";  // the sanitizer's way
-#else
-  const std::string how = "SIGSEGV";
+  EXPECT_THAT(result.out,
+              AllOf(HasSubstr("V07 leaks                   CRASH   "),
+                    HasSubstr(" in destroy of crashes; rerun: epp plugin check --in-process "
+                              "--include V07 " +
+                              Library("crashes"))));
+#if !defined(EPP_SANITIZED)
+  // A sanitizer ends the process in its own way.
+  EXPECT_THAT(result.out, HasSubstr("SIGSEGV in destroy"));
 #endif
-  EXPECT_THAT(
-      result.out,
-      HasSubstr("V07 leaks                   CRASH   " + how +
-                " in destroy of crashes; rerun: epp plugin check --in-process --include V07 " +
-                Library("crashes")));
   EXPECT_THAT(result.out, HasSubstr("0 passed, 2 failed, 0 skipped"));
 }
 

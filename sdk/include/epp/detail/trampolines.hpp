@@ -436,7 +436,13 @@ struct Type {
     });
     return made;
   }
-  static void Destroy(void* self) noexcept { delete static_cast<T*>(self); }
+  // A destructor that throws (noexcept(false), that is) has nobody to tell.
+  static void Destroy(void* self) noexcept {
+    Guard(nullptr, [&]() -> Status {
+      delete static_cast<T*>(self);
+      return {};
+    });
+  }
 
   static inline constexpr auto kParamTable = Params();
   static inline constexpr auto kConsumesTable = ConsumesTable();

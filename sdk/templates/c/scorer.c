@@ -1,24 +1,27 @@
-/* A plugin in plain C: "c-queue-limit-filter" keeps endpoints whose waiting queue is short. */
-#include <epp/abi.h>
+/* @NAME@: prefers endpoints where few requests wait.
+ *
+ * score[i] = halfAt / (halfAt + waiting[i]): 1 without a queue, 1/2 at halfAt requests.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct limit_filter {
-  const epp_host* host;
-  int64_t max_waiting;
-} limit_filter;
+#include "epp/abi.h"
 
-static const epp_param_spec max_waiting_param = {
+typedef struct plugin {
+  double half_at;
+} plugin;
+
+static const epp_param_spec half_at = {
     .struct_size = sizeof(epp_param_spec),
     .type = EPP_P_I64,
-    .name = "maxWaiting",
-    .doc = "longest waiting queue that is kept, in requests",
+    .name = "halfAt",
+    .doc = "waiting requests that halve the score",
     .default_value = {.type = EPP_P_I64, .present = 1, .v = {.i64 = 4}},
-    .min = 0,
+    .min = 1,
     .max = 1e6,
 };
-static const epp_param_spec* const params[] = {&max_waiting_param};
+static const epp_param_spec* const params[] = {&half_at};
 
 static const epp_attr_spec waiting_queue = {
     .struct_size = sizeof(epp_attr_spec),
@@ -29,58 +32,52 @@ static const epp_attr_spec waiting_queue = {
 };
 static const epp_attr_spec* const consumes[] = {&waiting_queue};
 
-static const char* const interfaces[] = {EPP_FILTER_ID};
-
-static epp_status fail(epp_error* err, epp_status code, const char* message) {
-  err->code = code;
-  snprintf(err->message, sizeof(err->message), "%s", message);
-  return code;
-}
-
-static epp_status filter(void* self, const epp_call* call, const epp_candidates* in, uint64_t* keep,
-                         epp_error* err) {
-  const limit_filter* f = self;
+static epp_status score(void* self, const epp_call* call, const epp_candidates* in, double* out,
+                        epp_error* err) {
+  const plugin* p = self;
   const int64_t* waiting = in->columns[0].values;
   uint32_t i;
-  if (EPP_HAS(call, epp_call, deadline_ns) && call->deadline_ns != 0 &&
-      call->deadline_ns < call->now_ns) {
-    return fail(err, EPP_DEADLINE_EXCEEDED, "the request is late");
-  }
+  (void)call;
+  (void)err;
   for (i = 0; i < in->count; ++i) {
-    if (waiting[i] <= f->max_waiting) keep[i / 64] |= UINT64_C(1) << (i % 64);
+    const double queue = waiting[i] > 0 ? (double)waiting[i] : 0;
+    out[i] = p->half_at / (p->half_at + queue);
   }
   return EPP_OK;
 }
 
-static const epp_filter filter_table = {sizeof(epp_filter), 0, filter};
+static const epp_scorer scorer_table = {sizeof(epp_scorer), EPP_CATEGORY_DISTRIBUTION, score};
 
+/* Returns the instance, or NULL with err filled. The host has checked the parameters. */
 static void* create(const epp_host* host, epp_str name, const epp_value* values, epp_error* err) {
-  limit_filter* f = malloc(sizeof(limit_filter));
+  plugin* p = malloc(sizeof(plugin));
+  (void)host;
   (void)name;
-  if (f == NULL) {
-    fail(err, EPP_RESOURCE_EXHAUSTED, "out of memory");
+  if (p == NULL) {
+    err->code = EPP_RESOURCE_EXHAUSTED;
+    snprintf(err->message, sizeof(err->message), "out of memory");
     return NULL;
   }
-  f->host = host;
-  f->max_waiting = values[0].v.i64;
-  return f;
+  p->half_at = (double)values[0].v.i64;
+  return p;
 }
 
 static void destroy(void* self) { free(self); }
 
 static const void* get_interface(void* self, const char* id) {
   (void)self;
-  return strcmp(id, EPP_FILTER_ID) == 0 ? &filter_table : NULL;
+  return strcmp(id, EPP_SCORER_ID) == 0 ? &scorer_table : NULL;
 }
 
+static const char* const interfaces[] = {EPP_SCORER_ID};
 static const epp_plugin_type type = {
     .struct_size = sizeof(epp_plugin_type),
-    .stability = EPP_STABILITY_STABLE,
+    .stability = EPP_STABILITY_BETA,
     .param_count = 1,
     .consumes_count = 1,
     .interface_count = 1,
-    .name = "c-queue-limit-filter",
-    .doc = "Keeps endpoints whose waiting queue is not longer than maxWaiting.",
+    .name = "@NAME@",
+    .doc = "@DOC@",
     .interfaces = interfaces,
     .params = params,
     .consumes = consumes,
@@ -96,9 +93,9 @@ static const epp_module module = {
     .abi_minor = EPP_ABI_TARGET_MINOR,
     .abi_min_minor = EPP_ABI_MIN_MINOR,
     .type_count = 1,
-    .name = "c-filter",
-    .version = "1.0.0",
-    .toolchain = "C",
+    .name = "@NAME@",
+    .version = "0.1.0",
+    .toolchain = __VERSION__,
     .types = types,
 };
 

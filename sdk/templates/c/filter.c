@@ -1,0 +1,106 @@
+/* @NAME@: keeps endpoints where at most maxWaiting requests wait. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "epp/abi.h"
+
+typedef struct plugin {
+  int64_t max_waiting;
+} plugin;
+
+static const epp_param_spec max_waiting = {
+    .struct_size = sizeof(epp_param_spec),
+    .type = EPP_P_I64,
+    .name = "maxWaiting",
+    .doc = "longest waiting queue that is kept, in requests",
+    .default_value = {.type = EPP_P_I64, .present = 1, .v = {.i64 = 8}},
+    .min = 0,
+    .max = 1e6,
+};
+static const epp_param_spec* const params[] = {&max_waiting};
+
+static const epp_attr_spec waiting_queue = {
+    .struct_size = sizeof(epp_attr_spec),
+    .type = EPP_T_I64,
+    .scope = EPP_SCOPE_ENDPOINT,
+    .key = "WaitingQueueSize",
+    .default_producer = "core-metrics-extractor",
+};
+static const epp_attr_spec* const consumes[] = {&waiting_queue};
+
+/* keep is a bitmap, all 0 at entry. */
+static epp_status filter(void* self, const epp_call* call, const epp_candidates* in, uint64_t* keep,
+                         epp_error* err) {
+  const plugin* p = self;
+  const int64_t* waiting = in->columns[0].values;
+  uint32_t i;
+  (void)call;
+  (void)err;
+  for (i = 0; i < in->count; ++i) {
+    if (waiting[i] <= p->max_waiting) keep[i / 64] |= UINT64_C(1) << (i % 64);
+  }
+  return EPP_OK;
+}
+
+static const epp_filter filter_table = {sizeof(epp_filter), 0, filter};
+
+/* Returns the instance, or NULL with err filled. The host has checked the parameters. */
+static void* create(const epp_host* host, epp_str name, const epp_value* values, epp_error* err) {
+  plugin* p = malloc(sizeof(plugin));
+  (void)host;
+  (void)name;
+  if (p == NULL) {
+    err->code = EPP_RESOURCE_EXHAUSTED;
+    snprintf(err->message, sizeof(err->message), "out of memory");
+    return NULL;
+  }
+  p->max_waiting = values[0].v.i64;
+  return p;
+}
+
+static void destroy(void* self) { free(self); }
+
+static const void* get_interface(void* self, const char* id) {
+  (void)self;
+  return strcmp(id, EPP_FILTER_ID) == 0 ? &filter_table : NULL;
+}
+
+static const char* const interfaces[] = {EPP_FILTER_ID};
+static const epp_plugin_type type = {
+    .struct_size = sizeof(epp_plugin_type),
+    .stability = EPP_STABILITY_BETA,
+    .param_count = 1,
+    .consumes_count = 1,
+    .interface_count = 1,
+    .name = "@NAME@",
+    .doc = "@DOC@",
+    .interfaces = interfaces,
+    .params = params,
+    .consumes = consumes,
+    .create = create,
+    .destroy = destroy,
+    .get_interface = get_interface,
+};
+static const epp_plugin_type* const types[] = {&type};
+
+static const epp_module module = {
+    .struct_size = sizeof(epp_module),
+    .abi_major = EPP_ABI_MAJOR,
+    .abi_minor = EPP_ABI_TARGET_MINOR,
+    .abi_min_minor = EPP_ABI_MIN_MINOR,
+    .type_count = 1,
+    .name = "@NAME@",
+    .version = "0.1.0",
+    .toolchain = __VERSION__,
+    .types = types,
+};
+
+EPP_DEFINE_NOTE(0u);
+
+__attribute__((visibility("default"))) const epp_module* epp_plugin_entry_v1(uint32_t host_major,
+                                                                             uint32_t host_minor);
+const epp_module* epp_plugin_entry_v1(uint32_t host_major, uint32_t host_minor) {
+  (void)host_minor;
+  return host_major == EPP_ABI_MAJOR ? &module : NULL;
+}
