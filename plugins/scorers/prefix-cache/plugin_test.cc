@@ -107,4 +107,45 @@ TEST(PrefixCacheScorerTest, Case025Parameters) {
   EXPECT_THAT(scorer.Score(pool, request), ElementsAre(0.5 * 0.25 + 0.5 * 0.5));
 }
 
+TEST(PrefixCacheScorerTest, OtherTypesAreTheSameCode) {
+  epp::test::Pool pool(2);
+  pool.Set(epp::attr::kPrefixMatchBlocks, {5, 2});
+  epp::test::Request request;
+  request.Set(epp::attr::kPrefixTotalBlocks, 10).Set(epp::attr::kPrefixBlockSize, 64);
+  for (const char* type : {"multicluster-prefix-cache-scorer", "precise-prefix-cache-scorer"}) {
+    auto scorer = epp::test::Make(type);
+    ASSERT_TRUE(scorer.ok()) << scorer.error();
+    EXPECT_THAT(scorer.Score(pool, request), ElementsAre(0.5, 0.2)) << type;
+  }
+}
+
+TEST(PrefixCacheScorerTest, Multicluster) {
+  constexpr const char* kType = "multicluster-prefix-cache-scorer";
+  auto scorer = epp::test::Make(kType, {{"matchLengthWeight", 0.5}});
+  EXPECT_EQ(scorer.type().stability, EPP_STABILITY_ALPHA);
+  epp::test::Pool pool(1);
+  pool.Set("PrefixCacheMatchInfoDataKey.matchBlocks/approx-prefix-cache-producer", {64});
+  epp::test::Request request;
+  request.Set(epp::attr::kPrefixTotalBlocks, 128).Set(epp::attr::kPrefixBlockSize, 64);
+  EXPECT_THAT(scorer.Score(pool, request), ElementsAre(0.5 * 0.25 + 0.5 * 0.5));
+  EXPECT_FALSE(epp::test::Make(kType, {{"matchLengthWeight", 1.1}}).ok());
+}
+
+TEST(PrefixCacheScorerTest, PreciseReadsThePreciseProducer) {
+  constexpr const char* kType = "precise-prefix-cache-scorer";
+  epp::test::Pool pool(2);
+  pool.Set("PrefixCacheMatchInfoDataKey.matchBlocks/approx-prefix-cache-producer", {0, 9});
+  pool.Set("PrefixCacheMatchInfoDataKey.matchBlocks/precise-prefix-cache-producer", {5, 0});
+  pool.Set("PrefixCacheMatchInfoDataKey.matchBlocks/mine", {0, 5});
+  epp::test::Request request;
+  request.Set(epp::attr::kPrefixTotalBlocks, 10).Set(epp::attr::kPrefixBlockSize, 64);
+  // What configured the producer that it once had is accepted.
+  auto scorer = epp::test::Make(kType, {{"indexerConfig", "{}"}, {"anything", 1}});
+  ASSERT_TRUE(scorer.ok()) << scorer.error();
+  EXPECT_NE(scorer.type().deprecated, nullptr);
+  EXPECT_THAT(scorer.Score(pool, request), ElementsAre(0.5, 0));
+  auto named = epp::test::Make(kType, {{"prefixMatchInfoProducerName", "mine"}});
+  EXPECT_THAT(named.Score(pool, request), ElementsAre(0, 0.5));
+}
+
 }  // namespace
