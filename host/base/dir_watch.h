@@ -23,7 +23,7 @@ class DirWatch {
  public:
   struct Options {
     uint64_t debounce_ns = 250'000'000;     // quiet time after the last event ...
-    uint64_t renamed_ns = 10'000'000;       // the same when all were renames into place
+    uint64_t renamed_ns = 5'000'000;        // the same when all were renames into place
     uint64_t max_delay_ns = 5'000'000'000;  // ... but no longer than this after the first
     uint64_t poll_ns = 30'000'000'000;      // looks also without an event
     uint64_t rewatch_ns = 1'000'000'000;    // looks whether a path means another directory now

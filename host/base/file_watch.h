@@ -22,7 +22,7 @@ class FileWatch {
  public:
   struct Options {
     uint64_t debounce_ns = 100'000'000;  // quiet time after the last event
-    uint64_t renamed_ns = 10'000'000;    // the same when all that happened were renames into place
+    uint64_t renamed_ns = 5'000'000;     // the same when all that happened were renames into place
     uint64_t poll_ns = 30'000'000'000;   // looks also without an event
     uint64_t retry_ns = 1'000'000'000;   // see Changed
   };

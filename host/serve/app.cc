@@ -1,5 +1,6 @@
 #include "host/serve/app.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -49,6 +50,7 @@ constexpr uint64_t kSecond = 1'000'000'000;
 constexpr absl::Duration kFinishWithin = absl::Minutes(2);
 constexpr uint64_t kRetryNs = kSecond;        // of a reload that met a half-written file
 constexpr uint64_t kFollowNs = kSecond / 10;  // between two looks at state that is followed
+constexpr int kConfigNiceness = 10;
 constexpr uint64_t kProblemRepeatNs = 600 * kSecond;
 
 constexpr ConditionSpec kPoolEmpty{"pool-empty", 0};
@@ -219,6 +221,9 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   }
 
   int Run(const RunHooks& hooks) override {
+    // Here configs are built, plugins loaded, tried in a child that inherits this, and destroyed:
+    // none of it may take time from requests. The kernel counts niceness by thread.
+    ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kConfigNiceness);
     sigset_t signals;
     sigemptyset(&signals);
     for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&signals, signal);
