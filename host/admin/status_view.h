@@ -63,7 +63,7 @@ struct Status {
   size_t instances = 0;
   size_t libraries = 0;
   std::vector<std::string> refused_libraries;
-  std::string shadow;  // what runs beside the live config; empty: nothing
+  std::string shadow;                            // what runs beside the live config; empty: nothing
   std::vector<std::string> disabled_plugins;     // instances that were switched off
   std::vector<std::string> quarantined_plugins;  // instances that are left out
   size_t retired_modules = 0;                    // former libraries that stay mapped

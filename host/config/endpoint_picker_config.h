@@ -84,7 +84,7 @@ struct ResolvedConfig {
   std::optional<size_t> discovery;  // index into plugins
   bool flow_control_gate = false;
   std::optional<ShadowSpec> shadow;
-  std::string digest;  // hex SHA-256 of the text, first 8 digits are shown
+  std::string digest;                        // hex SHA-256 of the text, first 8 digits are shown
   std::shared_ptr<const SourceText> source;  // the text, with what it includes
 };
 
@@ -97,7 +97,8 @@ struct ResolveOptions {
 };
 
 // Composes, decodes and checks `text` (YAML or JSON; empty means the built-in default
-// configuration). What it includes must be in it (ReadIncludes). All errors are collected in `out`; the result is meaningful only when out.ok().
+// configuration). What it includes must be in it (ReadIncludes). All errors are collected in `out`;
+// the result is meaningful only when out.ok().
 ResolvedConfig Resolve(std::shared_ptr<const SourceText> text, const loader::Catalog& catalog,
                        const ResolveOptions& options, Diagnostics& out);
 
