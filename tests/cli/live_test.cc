@@ -259,7 +259,8 @@ TEST_F(LiveTest, IncludedFilesAreFollowed) {
   until_weight_is("2");
   // A file that is not there yet: refused, and taken up when it comes.
   Replace(config, "epp: {include: [base/queue.yaml, more.yaml]}\n");
-  EXPECT_THAT(Ask({"reload", "--wait"}).err, HasSubstr(config + ":1:34: error: include \"more.yaml\""));
+  EXPECT_THAT(Ask({"reload", "--wait"}).err,
+              HasSubstr(config + ":1:34: error: include \"more.yaml\""));
   EXPECT_EQ(weight(), "2");
   Replace(more, ConfigWithQueueWeight("3"));
   until_weight_is("3");

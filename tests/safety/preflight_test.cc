@@ -34,7 +34,7 @@ TEST_P(FlawTest, IsRefusedAndTheHostIsUntouched) {
   ASSERT_NO_FATAL_FAILURE(Serve({"--set", "plugins.preflight=3s"}));
   Install(flaw.library);
   Configure({flaw.library});
-  const Result result = Ask({"reload"});
+  const Result result = Ask({"reload", "--wait"});
   EXPECT_EQ(result.exit_code, 4) << result.out << result.err;
   EXPECT_THAT(result.err, AllOf(HasSubstr("EPP-LOAD-PREFLIGHT"),
                                 HasSubstr(std::string("library ") + flaw.library + " (sha256 "),
@@ -51,7 +51,7 @@ TEST_P(FlawTest, IsRefusedAndTheHostIsUntouched) {
   Remove(flaw.library);
   Install("no-flaw");
   Configure({"no-flaw"});
-  const Result mended = Ask({"reload"});
+  const Result mended = Ask({"reload", "--wait"});
   EXPECT_EQ(mended.exit_code, 0) << mended.out << mended.err;
   serve_->Signal(SIGTERM);
   EXPECT_EQ(serve_->Wait(), 0) << serve_->output();
@@ -135,9 +135,9 @@ TEST_F(PreflightTest, LateCallsAreHarmless) {
   ASSERT_NO_FATAL_FAILURE(Serve());
   // Another instance, which calls the host of the first.
   Configure({"late-call"}, 7);
-  EXPECT_EQ(Ask({"reload"}).exit_code, 0);
+  EXPECT_EQ(Ask({"reload", "--wait"}).exit_code, 0);
   Configure({"late-call"}, 8);
-  EXPECT_EQ(Ask({"reload"}).exit_code, 0);
+  EXPECT_EQ(Ask({"reload", "--wait"}).exit_code, 0);
   EXPECT_FALSE(Decide().empty());
   EXPECT_FALSE(serve_->WaitForLine("after its instance was destroyed").empty());
 }
@@ -148,7 +148,7 @@ TEST_F(PreflightTest, TwoBuildsOfOneLibrarySideBySide) {
   ASSERT_NO_FATAL_FAILURE(Serve());
   for (int i = 0; i < 5; ++i) {
     Install("no-flaw", "build " + std::to_string(i));
-    const Result result = Ask({"reload"});
+    const Result result = Ask({"reload", "--wait"});
     EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
     EXPECT_FALSE(Decide().empty());
   }
@@ -161,15 +161,15 @@ TEST_F(PreflightTest, AfterSoManyFormerLibrariesNewOnesAreRefused) {
   ASSERT_NO_FATAL_FAILURE(Serve({"--set", "plugins.max_retired=2"}));
   for (int i = 0; i < 2; ++i) {
     Install("no-flaw", "build " + std::to_string(i));
-    EXPECT_EQ(Ask({"reload"}).exit_code, 0);
+    EXPECT_EQ(Ask({"reload", "--wait"}).exit_code, 0);
   }
   Install("no-flaw", "one too many");
-  Ask({"reload"});
+  Ask({"reload", "--wait"});
   EXPECT_TRUE(StatusSays("EPP-LOAD-RETIRED"));
   EXPECT_FALSE(Decide().empty());
   // One that is mapped is welcome.
   Install("no-flaw");
-  EXPECT_EQ(Ask({"reload"}).exit_code, 0);
+  EXPECT_EQ(Ask({"reload", "--wait"}).exit_code, 0);
 }
 
 }  // namespace

@@ -57,7 +57,7 @@ TEST_F(LaterTest, ACrashInScoreIsToldAndTheNextStartGoesWithoutIt) {
 
   // Another build is another matter.
   Install("on-demand", "a build that works, who knows");
-  EXPECT_EQ(Ask({"reload"}).exit_code, 0);
+  EXPECT_EQ(Ask({"reload", "--wait"}).exit_code, 0);
   EXPECT_TRUE(StatusSays("\"quarantined\":[]"));
   serve_->Signal(SIGTERM);
   EXPECT_EQ(serve_->Wait(), 0) << serve_->output();
@@ -77,7 +77,7 @@ TEST_F(LaterTest, TheQuarantineCanBeLifted) {
       {EPP_BINARY, "plugins", "--forgive", digest, "--set", "config.state_dir=" + dir_ + "/state"});
   EXPECT_EQ(forgiven.exit_code, 0) << forgiven.err;
   EXPECT_EQ(Read(StateFile("quarantine")), "");
-  EXPECT_EQ(Ask({"reload"}).exit_code, 0);
+  EXPECT_EQ(Ask({"reload", "--wait"}).exit_code, 0);
   EXPECT_TRUE(StatusSays("\"quarantined\":[]"));
   const Result unknown = RunToEnd(
       {EPP_BINARY, "plugins", "--forgive", digest, "--set", "config.state_dir=" + dir_ + "/state"});
@@ -115,15 +115,15 @@ TEST_F(LaterTest, ThreeSlowCallsSwitchAScorerOff) {
   // A reload that changes nothing about it leaves it off, one with --force does not.
   Configure({"on-demand", "queue-scorer"});
   Configure({"on-demand"});
-  EXPECT_EQ(Ask({"reload"}).exit_code, 0);
+  EXPECT_EQ(Ask({"reload", "--wait"}).exit_code, 0);
   EXPECT_TRUE(StatusSays("\"disabled\":[\"on-demand\"]"));
-  EXPECT_EQ(Ask({"reload", "--force"}).exit_code, 0);
+  EXPECT_EQ(Ask({"reload", "--wait", "--force"}).exit_code, 0);
   EXPECT_TRUE(StatusSays("\"disabled\":[]"));
   // So do other parameters.
   for (int i = 0; i < 3; ++i) EXPECT_FALSE(Decide("slow").empty());
   EXPECT_TRUE(StatusSays("\"disabled\":[\"on-demand\"]"));
   Configure({"on-demand"}, 7);
-  EXPECT_EQ(Ask({"reload"}).exit_code, 0);
+  EXPECT_EQ(Ask({"reload", "--wait"}).exit_code, 0);
   EXPECT_TRUE(StatusSays("\"disabled\":[]"));
 }
 
