@@ -75,7 +75,7 @@ install(FILES "${package_dir}/epp-sim.1.gz" DESTINATION /usr/share/man/man1 ${si
 
 set(sdk COMPONENT sdk EXCLUDE_FROM_ALL)
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/sdk/examples" DESTINATION /usr/share/doc/epp-sdk ${sdk}
-  PATTERN build EXCLUDE PATTERN target EXCLUDE PATTERN __pycache__ EXCLUDE)
+  PATTERN build EXCLUDE PATTERN target EXCLUDE PATTERN __pycache__ EXCLUDE PATTERN .gitignore EXCLUDE)
 install(FILES "${PROJECT_SOURCE_DIR}/sdk/README.md" DESTINATION /usr/share/doc/epp-sdk ${sdk})
 install(FILES "${deploy}/debian/epp-sdk.lintian" DESTINATION /usr/share/lintian/overrides
   RENAME epp-sdk ${sdk})
