@@ -4,7 +4,7 @@
 #include <string_view>
 #include <utility>
 
-#include "host/base/json_writer.h"
+#include "host/admin/answers.h"
 #include "host/base/str_cat.h"
 #include "host/telemetry/log.h"
 #include "nlohmann/json.hpp"
@@ -15,36 +15,6 @@ namespace {
 constexpr size_t kMaxText = size_t{1} << 20;
 constexpr size_t kMaxFileName = 256;
 constexpr double kMaxMinutes = 7 * 24 * 60;
-
-bool WantsText(const http::Request& request) {
-  return request.Header("accept").find("text/plain") != std::string_view::npos;
-}
-
-http::Response Document(std::string json, std::string text, bool as_text) {
-  http::Response response;
-  if (as_text) {
-    response.content_type = "text/plain; charset=utf-8";
-    response.body = std::move(text);
-  } else {
-    response.body = std::move(json);
-    response.body += '\n';
-  }
-  response.headers.emplace_back("Cache-Control", "no-store");
-  return response;
-}
-
-http::Response Problem(int status, std::string_view code, std::string_view detail) {
-  http::Response response;
-  response.status = status;
-  response.content_type = "application/problem+json";
-  JsonWriter w(&response.body);
-  w.BeginObject();
-  w.Field("schema", "epp.error/1").Field("status", status);
-  w.Field("title", http::StatusText(status)).Field("code", code).Field("detail", detail);
-  w.EndObject();
-  response.body += '\n';
-  return response;
-}
 
 // Why the body is no order; empty when `ask` has it.
 std::string ReadAsk(const std::string& body, ShadowAsk* ask) {
@@ -84,8 +54,7 @@ void AddShadowRoutes(http::Router& router, ShadowBackend* backend, telemetry::Ep
   router.Handle("GET", "/admin/shadow",
                 [backend, count](http::Request request, http::Responder responder) {
                   const bool text = WantsText(request);
-                  responder.Send(text ? Document("", backend->ShadowText(), true)
-                                      : Document(backend->ShadowJson(), "", false));
+                  responder.Send(text ? Text(backend->ShadowText()) : Json(backend->ShadowJson()));
                   count(200);
                 });
 
@@ -93,7 +62,7 @@ void AddShadowRoutes(http::Router& router, ShadowBackend* backend, telemetry::Ep
   const auto later = [count](http::Responder responder, bool text) -> ShadowBackend::Done {
     auto held = std::make_shared<http::Responder>(std::move(responder));
     return [held, count, text](ShadowAnswer answer) {
-      http::Response response = Document(std::move(answer.json), std::move(answer.text), text);
+      http::Response response = text ? Text(std::move(answer.text)) : Json(std::move(answer.json));
       response.status = answer.refused ? 409 : 200;
       count(response.status);
       held->Send(std::move(response));

@@ -19,7 +19,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/e2e"))
 
-from stack import LOOPBACK, Epp, Simulators, _UnixConnection, call  # noqa: E402
+from stack import LOOPBACK, Epp, Simulators, _UnixConnection, call, wait_until  # noqa: E402
 
 OUT = ROOT / "build/bench"
 SERVERS = 16  # half of them in each group
@@ -170,7 +170,7 @@ class Soak:
         timeline = self.work / "timeline"
         self.changes.clear()
         load = self.start_load(round(self.o.seconds * self.o.rate), timeline)
-        time.sleep(3)
+        wait_until("streams come", lambda: self.marker_counts()["requests"] > self.o.rate)
         deadline = time.monotonic() + self.o.seconds
         kinds = ([self.change_config] * 2 + [self.change_plugin]) * (self.o.config_reloads // 2)
         pause = self.o.seconds / len(kinds)
