@@ -20,7 +20,7 @@ function(epp_add_test name)
   endif()
   if(EPP_SANITIZE MATCHES "thread")
     # Debian's libraries are not instrumented; see EppGrpcStatic.
-    list(APPEND arg_ENV "TSAN_OPTIONS=ignore_noninstrumented_modules=1")
+    list(PREPEND arg_ENV "TSAN_OPTIONS=ignore_noninstrumented_modules=1")
   endif()
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE ${arg_LINK} epp_warnings GTest::gmock GTest::gtest GTest::gtest_main)
