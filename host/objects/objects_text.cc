@@ -21,6 +21,7 @@ constexpr std::string_view kObjectiveKind = "InferenceObjective";
 constexpr std::string_view kRewriteKind = "InferenceModelRewrite";
 constexpr std::string_view kVersion = "llm-d.ai/v1alpha2";
 constexpr std::string_view kLegacyVersion = "inference.networking.x-k8s.io/v1alpha2";
+constexpr std::string_view kPoolGroup = "inference.networking.k8s.io";
 constexpr size_t kMaxNameBytes = 253;
 constexpr size_t kMaxModelBytes = 4096;
 constexpr int64_t kMaxWeight = 1'000'000;
@@ -215,7 +216,8 @@ class Reader {
     const auto group = String(*ref, "group", "spec.poolRef.group", false, kMaxNameBytes);
     (void)String(*ref, "kind", "spec.poolRef.kind", false, kMaxNameBytes);
     if (pool_.name.empty()) return true;
-    return name == pool_.name && group.value_or("inference.networking.k8s.io") == pool_.group;
+    const std::string_view wanted = pool_.group.empty() ? kPoolGroup : pool_.group;
+    return name == pool_.name && group.value_or(std::string(kPoolGroup)) == wanted;
   }
 
   void ReadObjective(const Node& spec, Objective& to) {

@@ -31,7 +31,7 @@ namespace epp::objects {
 // Whose objects count.
 struct PoolIdentity {
   std::string name = {};  // empty: those of every pool
-  std::string group = "inference.networking.k8s.io";
+  std::string group = {};  // empty: inference.networking.k8s.io
   std::string name_space = {};  // empty: those of every namespace
 };
 
