@@ -271,9 +271,7 @@ class Instance {
     epp_outputs shown = *outputs.raw();
     shown.columns = nullptr;
     if (producer) shown.request_columns = nullptr;
-    if (!Run([&](epp_error* e) {
-          return table.request_header(Self(), call.call(), &shown, e);
-        })) {
+    if (!Run([&](epp_error* e) { return table.request_header(Self(), call.call(), &shown, e); })) {
       return {};
     }
     Produced out;

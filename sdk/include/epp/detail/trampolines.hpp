@@ -195,8 +195,7 @@ struct Type {
   }
   static epp_status Admit(void* self, const epp_call* call, const epp_candidates* in,
                           epp_error* err) noexcept {
-    return Guard(err,
-                 [&]() -> Status { return Self<T>(self).Admit(Call(call), Candidates(in)); });
+    return Guard(err, [&]() -> Status { return Self<T>(self).Admit(Call(call), Candidates(in)); });
   }
   static epp_status Produce(void* self, const epp_call* call, const epp_candidates* in,
                             const epp_outputs* out, epp_error* err) noexcept {

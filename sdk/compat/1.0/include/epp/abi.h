@@ -184,8 +184,9 @@ typedef struct epp_param_spec {
  * producer is the value of the parameter producer_param when that is set and not empty, else
  * default_producer, which the host also creates when nothing in the config produces the attribute
  * (unless optional). A null default_producer matches whoever produces the key; with two of them in
- * one config it must be named. The host itself provides: "label/NAME" (symbol: the endpoint's label NAME) and "metrics-age-ns" (i64: time
- * since the endpoint's last good scrape), both without producer. */
+ * one config it must be named. The host itself provides: "label/NAME" (symbol: the endpoint's label
+ * NAME) and "metrics-age-ns" (i64: time since the endpoint's last good scrape), both without
+ * producer. */
 typedef struct epp_attr_spec {
   uint32_t struct_size;
   int32_t type;   /* EPP_T_* */
@@ -788,6 +789,10 @@ typedef struct epp_service {
 
 /* ---- Well-known opaque attributes --------------------------------------------------------------
  */
+
+/* Schema "epp.text/1": a text of a client, const epp_str*, request scope. Not a symbol, since
+ * symbols are kept for ever. Lives as long as the request phase. */
+#define EPP_TEXT_SCHEMA "epp.text/1"
 
 /* Schema "epp.tokenized-prompt/1": the request's prompts as token ids (real or estimated),
  * attribute key "TokenizedPrompt", request scope. Lives as long as the request. */
