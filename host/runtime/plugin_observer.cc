@@ -12,10 +12,13 @@ namespace {
 using scheduling::Point;
 
 // The label values of the reference.
-constexpr std::array<std::string_view, 11> kPointNames = {
+constexpr std::array<std::string_view, 14> kPointNames = {
     "RequestParsing",
     "ResponseParsing",
+    "RequestHeader",
+    "Screener",
     "DataProducer",
+    "Admission",
     "ProfilePicker",
     "Filter",
     "Scorer",
@@ -32,6 +35,12 @@ bool CalledAt(const loader::Instance& instance, Point point) {
     case Point::kParseRequest:
     case Point::kParseResponse:
       return instance.type().Implements(EPP_PARSER_ID);
+    case Point::kRequestHeader:
+      return instance.type().Implements(EPP_REQUEST_HEADER_ID);
+    case Point::kScreener:
+      return instance.type().Implements(EPP_SCREENER_ID);
+    case Point::kAdmitter:
+      return instance.type().Implements(EPP_ADMITTER_ID);
     case Point::kProducer:
       return instance.type().Implements(EPP_PRODUCER_ID);
     case Point::kProfilePicker:

@@ -32,6 +32,11 @@ struct Lambda {
   ChooseFn choose = {};
   ConcludeFn conclude = {};
   ProduceFn produce = {};
+  using HeaderFn = std::function<Status(const Call&, epp::Outputs&)>;
+  using AdmitFn = std::function<Status(const Call&, const Candidates&)>;
+  HeaderFn header = {};
+  FilterFn screen = {};
+  AdmitFn admit = {};
 
   // What the next Create returns.
   static inline const Lambda* next = nullptr;
@@ -57,6 +62,11 @@ struct Lambda {
   Status Produce(const Call& c, const Candidates& in, epp::Outputs& out) const {
     return produce(c, in, out);
   }
+  Status RequestHeader(const Call& c, epp::Outputs& out) const { return header(c, out); }
+  Status Screen(const Call& c, const Candidates& in, epp::Keep& keep) const {
+    return screen(c, in, keep);
+  }
+  Status Admit(const Call& c, const Candidates& in) const { return admit(c, in); }
 };
 
 struct Watch final : Observer {
@@ -171,6 +181,28 @@ class Rig {
     step.requires_produced = needs;
     wiring.producers.push_back(step);
     for (const uint32_t need : needs) Read(plugin, need);
+    return plugin;
+  }
+  // A header plugin that makes one attribute of the request.
+  BoundPlugin* AddHeader(std::string name, int32_t type, Lambda::HeaderFn header) {
+    BoundPlugin* plugin = Add(std::move(name), {.header = std::move(header)});
+    plugin->request_outputs.push_back(static_cast<uint32_t>(wiring.produced.size()));
+    wiring.produced.push_back({"key", plugin->name(), type, EPP_SCOPE_REQUEST});
+    HeaderStep step;
+    step.plugin = plugin;
+    step.table = plugin->instance->Get<epp_request_header>(EPP_REQUEST_HEADER_ID);
+    step.publishes = true;
+    wiring.headers.push_back(step);
+    return plugin;
+  }
+  BoundPlugin* AddScreener(std::string name, Lambda::FilterFn screen) {
+    BoundPlugin* plugin = Add(std::move(name), {.screen = std::move(screen)});
+    wiring.screeners.push_back({plugin, plugin->instance->Get<epp_screener>(EPP_SCREENER_ID)});
+    return plugin;
+  }
+  BoundPlugin* AddAdmitter(std::string name, Lambda::AdmitFn admit) {
+    BoundPlugin* plugin = Add(std::move(name), {.admit = std::move(admit)});
+    wiring.admitters.push_back({plugin, plugin->instance->Get<epp_admitter>(EPP_ADMITTER_ID)});
     return plugin;
   }
   void Read(BoundPlugin* plugin, uint32_t produced) {
