@@ -13,6 +13,7 @@
 #include "host/request/reachable.h"
 #include "host/request/splice.h"
 #include "host/request/subset.h"
+#include "host/scheduling/gates.h"
 
 namespace epp::request {
 namespace {
@@ -134,12 +135,15 @@ class Directing {
     std::optional<Error> error = Parse();
     if (!error) error = RewriteModel();
     if (!error) FindObjective();
+    if (!error) error = ReadHeaders();
     if (!error) error = Candidates();
+    if (!error) error = scheduling::Screen(state_.context);
     if (!error) {
       Sample();
       scheduling::Produce(state_.context);
-      error = Pick();
+      error = Admit();
     }
+    if (!error) error = Pick();
     if (!error) error = ConditionalDecode();
     if (!error) error = PreRequest();
     // Picked and not sent: nothing that a shadow could be compared with.
@@ -252,6 +256,25 @@ class Directing {
   void FindObjective() {
     const objects::ObjectSet* objects = state_.worker.objects.Get();
     if (objects != nullptr) request_.priority = objects->Priority(View(request_.objective));
+  }
+
+  std::optional<Error> ReadHeaders() {
+    std::optional<Error> error = scheduling::ReadHeaders(state_.context);
+    if (error || !serving().agent_identity || state_.has_fairness_id) return error;
+    const epp_column& column = state_.context.request_columns[*serving().agent_identity];
+    if (column.values == nullptr) return std::nullopt;
+    const auto* text = static_cast<const epp_str*>(*static_cast<void* const*>(column.values));
+    if (text == nullptr || text->size == 0) return std::nullopt;
+    // The attribute goes with the request phase; the id is wanted until the end.
+    request_.fairness_id = Str(state_.kept.Copy(Label(View(*text))));
+    return std::nullopt;
+  }
+
+  std::optional<Error> Admit() {
+    std::optional<Error> error = scheduling::Admit(state_.context);
+    // The reference answers 500 whatever the admitter says.
+    if (error && !services().options.own_denials) error->code = ErrorCode::kInternal;
+    return error;
   }
 
   std::optional<Error> Candidates() {
@@ -537,6 +560,7 @@ void Receive(RequestState& state, std::span<const Header> headers) {
   std::string_view fairness =
       state.headers.Find("x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id")
           .value_or("");
+  state.has_fairness_id = !fairness.empty();
   if (fairness.empty()) fairness = kDefaultFlow;
 
   epp_request& request = context.request;

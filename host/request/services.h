@@ -25,6 +25,7 @@ struct RequestOptions {
   bool echo_headers = false;          // repeat all headers in the mutation, as the reference does
   bool single_destination = false;    // never send more than the first target
   bool strip_system_headers = false;  // remove the client's own control headers upstream
+  bool own_denials = false;           // an admitter's own status instead of 500
   bool bodyless_unavailable = false;  // 503 instead of 500 when there is no endpoint
   bool observe_responses = false;     // ask for response bodies although no plugin wants them
 };

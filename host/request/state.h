@@ -41,6 +41,7 @@ struct RequestState {
   // Request phase.
   HeaderMap headers;
   uint64_t received_ns = 0;
+  bool has_fairness_id = false;  // the client named its flow
   std::string_view path;
   const scheduling::Step<epp_parser>* parser = nullptr;
   epp_parsed parsed{};            // its views are gone once the request was sent on

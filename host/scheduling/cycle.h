@@ -23,7 +23,10 @@ namespace epp::scheduling {
 enum class Point : uint8_t {
   kParseRequest,
   kParseResponse,
+  kRequestHeader,
+  kScreener,
   kProducer,
+  kAdmitter,
   kProfilePicker,
   kFilter,
   kScorer,

@@ -605,6 +605,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     services.options.single_destination = settings_.single_destination;
     services.options.strip_system_headers = settings_.strip_system_headers;
     services.options.bodyless_unavailable = settings_.bodyless_unavailable;
+    services.options.own_denials = settings_.own_denials;
     services.options.observe_responses = settings_.observe;
     return services;
   }

@@ -46,8 +46,10 @@ inline constexpr AttributeKind kPeerEndpoint{"peer-endpoint", EPP_T_I64, EPP_SCO
 
 // A text of the client: const epp_str*, which lives until the request was sent on. Not a symbol,
 // because symbols are kept for ever.
-inline constexpr const char* kTextSchema = "epp.text/1";
 inline constexpr AttributeKind kSessionId{"SessionIDDataKey", EPP_T_OPAQUE, EPP_SCOPE_REQUEST,
-                                          "session-id-producer", kTextSchema};
+                                          "session-id-producer", EPP_TEXT_SCHEMA};
+// Who the client is, as header plugins find out; of no producer in particular.
+inline constexpr AttributeKind kAgentIdentity{"agent-identity", EPP_T_OPAQUE, EPP_SCOPE_REQUEST,
+                                              nullptr, EPP_TEXT_SCHEMA};
 
 }  // namespace epp::common

@@ -186,9 +186,10 @@ typedef struct epp_param_spec {
 /* An attribute that a type reads or writes. Its full name is key "/" producer. For a consumer the
  * producer is the value of the parameter producer_param when that is set and not empty, else
  * default_producer, which the host also creates when nothing in the config produces the attribute
- * (unless optional). A null default_producer matches a key that has no producer part. The host
- * itself provides: "label/NAME" (symbol: the endpoint's label NAME) and "metrics-age-ns" (i64: time
- * since the endpoint's last good scrape), both without producer. */
+ * (unless optional). A null default_producer matches whoever produces the key; with two of them in
+ * one config it must be named. The host itself provides: "label/NAME" (symbol: the endpoint's label
+ * NAME) and "metrics-age-ns" (i64: time since the endpoint's last good scrape), both without
+ * producer. */
 typedef struct epp_attr_spec {
   uint32_t struct_size;
   int32_t type;   /* EPP_T_* */
@@ -532,6 +533,44 @@ typedef struct epp_producer {
                         const epp_outputs* out, epp_error* err) EPP_NOEXCEPT;
 } epp_producer;
 
+/* "epp.request-header/1". Looks at a parsed request before any endpoint is known, and before it may
+ * have to wait for its turn. */
+#define EPP_REQUEST_HEADER_ID "epp.request-header/1"
+typedef struct epp_request_header {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  /* [worker] out->request_columns are as for epp_producer; out->columns is null, so no attribute of
+   * endpoints can be produced here. For a type that is also a producer both are null: it writes its
+   * attributes there. An error ends the request with its code and message. */
+  epp_status (*request_header)(void* self, const epp_call* call, const epp_outputs* out,
+                               epp_error* err) EPP_NOEXCEPT;
+} epp_request_header;
+
+/* "epp.screener/1". Says which endpoints a request may be served by at all, whatever the profiles
+ * want. Runs before the producers, so the columns of what they make have no value yet. */
+#define EPP_SCREENER_ID "epp.screener/1"
+typedef struct epp_screener {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  /* [worker] keep is as for epp_filter. Every screener is shown the same endpoints; those that all
+   * of them keep are the candidates. When none is left the request is refused with 503. On error
+   * all stay and the failure is counted. */
+  epp_status (*screen)(void* self, const epp_call* call, const epp_candidates* in, uint64_t* keep,
+                       epp_error* err) EPP_NOEXCEPT;
+} epp_screener;
+
+/* "epp.admitter/1". Says whether a request is served at all. Runs after the producers. */
+#define EPP_ADMITTER_ID "epp.admitter/1"
+typedef struct epp_admitter {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  /* [worker] EPP_OK admits. EPP_INTERNAL and EPP_UNKNOWN mean that the plugin failed: counted, and
+   * the request goes on. Any other code denies, with err->message for the client; the first denial
+   * ends the request. `in` is every candidate of the request. */
+  epp_status (*admit)(void* self, const epp_call* call, const epp_candidates* in,
+                      epp_error* err) EPP_NOEXCEPT;
+} epp_admitter;
+
 /* Changes to what is sent on. Valid during the call that it is passed to. */
 typedef struct epp_editor {
   uint32_t struct_size;
@@ -786,6 +825,10 @@ typedef struct epp_service {
 
 /* ---- Well-known opaque attributes --------------------------------------------------------------
  */
+
+/* Schema "epp.text/1": a text of a client, const epp_str*, request scope. Not a symbol, since
+ * symbols are kept for ever. Lives as long as the request phase. */
+#define EPP_TEXT_SCHEMA "epp.text/1"
 
 /* Schema "epp.tokenized-prompt/1": the request's prompts as token ids (real or estimated),
  * attribute key "TokenizedPrompt", request scope. Lives as long as the request. */

@@ -19,7 +19,10 @@
 //   Choose(call, scheduling, candidates, decisions) and Conclude(..., uint32_t& primary)
 //                                                   epp.profile-handler/1 (+ Check(names))
 //   Decide(call, candidates, bool& yes)             epp.decider/1
+//   RequestHeader(call, Outputs&)                   epp.request-header/1
+//   Screen(call, candidates, Keep&)                 epp.screener/1
 //   Produce(call, candidates, Outputs&)             epp.producer/1
+//   Admit(call, candidates), an error denies        epp.admitter/1
 //   PreRequest(call, scheduling, candidates, Editor&)  epp.pre-request/1
 //   kWants, OnHeaders/OnBody(call, event, Editor&)  epp.response/1
 //   kSuffixes, ParseRequest, ParseResponse          epp.parser/1

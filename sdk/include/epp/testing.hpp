@@ -279,6 +279,45 @@ class Instance {
 
   // ---- the life of a request ----
 
+  // The request attributes it sets.
+  Produced RequestHeader(Request& request) {
+    const auto& table = Table<epp_request_header>(EPP_REQUEST_HEADER_ID);
+    BoundCall call = Bind(Selection(no_pool_), request);
+    const bool producer = Has(EPP_PRODUCER_ID);
+    OutputColumns outputs(producer ? std::vector<const epp_attr_spec*>() : produces_, 0);
+    epp_outputs shown = *outputs.raw();
+    shown.columns = nullptr;
+    if (producer) shown.request_columns = nullptr;
+    if (!Run([&](epp_error* e) { return table.request_header(Self(), call.call(), &shown, e); })) {
+      return {};
+    }
+    Produced out;
+    outputs.Read(*host_, out.columns, out.request);
+    return out;
+  }
+  // Which of the endpoints may serve the request, as positions in `in`.
+  std::vector<size_t> Screen(const Selection& in, Request& request) {
+    const auto& table = Table<epp_screener>(EPP_SCREENER_ID);
+    BoundCall call = Bind(in, request);
+    const auto keep = Exact<uint64_t>((in.rows().size() + 63) / 64);
+    std::vector<size_t> out;
+    if (!Run([&](epp_error* e) {
+          return table.screen(Self(), call.call(), call.candidates(), keep.get(), e);
+        })) {
+      return out;
+    }
+    for (size_t i = 0; i < in.rows().size(); ++i) {
+      if (keep[i / 64] >> (i % 64) & 1) out.push_back(i);
+    }
+    return out;
+  }
+  // OK, or why the request is not admitted.
+  epp::Status Admit(const Selection& in, Request& request) {
+    const auto& table = Table<epp_admitter>(EPP_ADMITTER_ID);
+    BoundCall call = Bind(in, request);
+    Run([&](epp_error* e) { return table.admit(Self(), call.call(), call.candidates(), e); });
+    return AsStatus();
+  }
   Produced Produce(const Selection& in, Request& request) {
     const auto& table = Table<epp_producer>(EPP_PRODUCER_ID);
     BoundCall call = Bind(in, request);

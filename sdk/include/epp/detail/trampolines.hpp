@@ -51,7 +51,10 @@ template <class T> concept IsPicker = requires { &T::Pick; };
 template <class T> concept IsProfileHandler = requires { &T::Choose; &T::Conclude; };
 template <class T> concept IsDecider = requires { &T::Decide; };
 template <class T> concept HasProfileCheck = requires { &T::Check; };
+template <class T> concept IsRequestHeader = requires { &T::RequestHeader; };
+template <class T> concept IsScreener = requires { &T::Screen; };
 template <class T> concept IsProducer = requires { &T::Produce; };
+template <class T> concept IsAdmitter = requires { &T::Admit; };
 template <class T> concept IsPreRequest = requires { &T::PreRequest; };
 template <class T> concept IsResponse = requires { T::kWants; };
 template <class T> concept HasOnHeaders = requires { &T::OnHeaders; };
@@ -186,6 +189,24 @@ struct Type {
   }
 
   // ---- the life of a request ----
+  static epp_status RequestHeader(void* self, const epp_call* call, const epp_outputs* out,
+                                  epp_error* err) noexcept {
+    return Guard(err, [&]() -> Status {
+      Outputs outputs(out, 0);
+      return Self<T>(self).RequestHeader(Call(call), outputs);
+    });
+  }
+  static epp_status Screen(void* self, const epp_call* call, const epp_candidates* in,
+                           uint64_t* keep, epp_error* err) noexcept {
+    return Guard(err, [&]() -> Status {
+      Keep k(keep, in->count);
+      return Self<T>(self).Screen(Call(call), Candidates(in), k);
+    });
+  }
+  static epp_status Admit(void* self, const epp_call* call, const epp_candidates* in,
+                          epp_error* err) noexcept {
+    return Guard(err, [&]() -> Status { return Self<T>(self).Admit(Call(call), Candidates(in)); });
+  }
   static epp_status Produce(void* self, const epp_call* call, const epp_candidates* in,
                             const epp_outputs* out, epp_error* err) noexcept {
     return Guard(err, [&]() -> Status {
@@ -350,6 +371,18 @@ struct Type {
       static constexpr epp_decider table{sizeof(epp_decider), 0, &Decide};
       if (want == EPP_DECIDER_ID) return &table;
     }
+    if constexpr (IsRequestHeader<T>) {
+      static constexpr epp_request_header table{sizeof(epp_request_header), 0, &RequestHeader};
+      if (want == EPP_REQUEST_HEADER_ID) return &table;
+    }
+    if constexpr (IsScreener<T>) {
+      static constexpr epp_screener table{sizeof(epp_screener), 0, &Screen};
+      if (want == EPP_SCREENER_ID) return &table;
+    }
+    if constexpr (IsAdmitter<T>) {
+      static constexpr epp_admitter table{sizeof(epp_admitter), 0, &Admit};
+      if (want == EPP_ADMITTER_ID) return &table;
+    }
     if constexpr (IsProducer<T>) {
       static constexpr epp_producer table{sizeof(epp_producer), 0, &Produce};
       if (want == EPP_PRODUCER_ID) return &table;
@@ -412,13 +445,16 @@ struct Type {
   }
 
   static constexpr auto Interfaces() {
-    constexpr std::array<const char*, 17> ids{
+    constexpr std::array<const char*, 20> ids{
         IsFilter<T> ? EPP_FILTER_ID : nullptr,
         IsScorer<T> ? EPP_SCORER_ID : nullptr,
         IsPicker<T> ? EPP_PICKER_ID : nullptr,
         IsProfileHandler<T> ? EPP_PROFILE_HANDLER_ID : nullptr,
         IsDecider<T> ? EPP_DECIDER_ID : nullptr,
+        IsRequestHeader<T> ? EPP_REQUEST_HEADER_ID : nullptr,
+        IsScreener<T> ? EPP_SCREENER_ID : nullptr,
         IsProducer<T> ? EPP_PRODUCER_ID : nullptr,
+        IsAdmitter<T> ? EPP_ADMITTER_ID : nullptr,
         IsPreRequest<T> ? EPP_PRE_REQUEST_ID : nullptr,
         IsResponse<T> ? EPP_RESPONSE_ID : nullptr,
         IsParser<T> ? EPP_PARSER_ID : nullptr,
