@@ -153,7 +153,7 @@ class Driver {
   std::optional<std::vector<double>> Score(RequestRun& run);
   void Pick(RequestRun& run, const std::vector<double>& totals);
   void Handle(RequestRun& run);
-  bool AgreeOnProfiles();
+  bool AgreeOnProfiles(uint64_t request);
   void Decide(RequestRun& run);
   void Produce(RequestRun& run);
   void CheckProduced(const epp_attr_spec& spec, const epp_out_column& column, size_t n,
@@ -179,7 +179,8 @@ class Driver {
   const std::string name_;
   Transcript transcript_;
   std::deque<RequestRun> runs_;
-  std::vector<std::string> profiles_;
+  std::vector<std::vector<std::string>> accepted_;  // sets of profiles that a handler works with
+  std::vector<std::string> profiles_;               // of the request
 };
 
 // Bytes of values, for a transcript.
