@@ -133,6 +133,7 @@ class Directing {
     StartRecord();
     std::optional<Error> error = Parse();
     if (!error) error = RewriteModel();
+    if (!error) FindObjective();
     if (!error) error = Candidates();
     if (!error) {
       Sample();
@@ -225,6 +226,7 @@ class Directing {
     state_.target_model = asked;
     if (state_.parsed.flags & EPP_PARSED_CAN_REWRITE) {
       if (state_.target_model.empty()) state_.target_model = state_.model;
+      ApplyRule();
       if (state_.target_model.empty()) {
         return Error{ErrorCode::kBadRequest, "model not found in request body", {}};
       }
@@ -232,6 +234,24 @@ class Directing {
     request_.target_model = Str(state_.target_model);
     state_.context.record->target_model.Set(state_.target_model);
     return std::nullopt;
+  }
+
+  // An object's rule for the model that the client named counts more than the client's header.
+  void ApplyRule() {
+    const objects::ObjectSet* objects = state_.worker.objects.Get();
+    if (objects == nullptr) return;
+    const objects::ObjectSet::Match match = objects->FindRule(state_.model);
+    if (match.rule == nullptr) return;
+    // The objects may be replaced while the request lives.
+    state_.target_model =
+        state_.kept.Copy(objects::ChooseTarget(*match.rule, state_.worker.random.Next()));
+    services().metrics->ModelRewrite(match.rewrite->name, Label(state_.model),
+                                     Label(state_.target_model));
+  }
+
+  void FindObjective() {
+    const objects::ObjectSet* objects = state_.worker.objects.Get();
+    if (objects != nullptr) request_.priority = objects->Priority(View(request_.objective));
   }
 
   std::optional<Error> Candidates() {

@@ -8,6 +8,7 @@
 #include "host/base/arena.h"
 #include "host/base/clock.h"
 #include "host/base/siphash.h"
+#include "host/objects/object_set.h"
 #include "host/pool/pool.h"
 #include "host/request/serving.h"
 #include "host/request/shadow.h"
@@ -32,6 +33,7 @@ struct Services {
   const Clock* clock = nullptr;
   pool::Pool* pool = nullptr;
   ServingSlot* serving = nullptr;
+  const objects::ObjectSlot* objects = nullptr;  // null: there never are any
   telemetry::EppMetrics* metrics = nullptr;
   telemetry::DecisionRings* decisions = nullptr;
   const ShadowSlot* shadow = nullptr;  // null: there never is one
@@ -61,6 +63,7 @@ struct WorkerState {
       : worker(number),
         frames(services.pool),
         serving(services.serving),
+        objects(services.objects),
         random(seed),
         draft(std::make_unique<telemetry::DecisionRecord>()) {}
   uint32_t worker;
@@ -68,6 +71,7 @@ struct WorkerState {
   BlockCache blocks;
   pool::FrameReader frames;
   ServingReader serving;
+  objects::ObjectReader objects;
   Random random;
   // The record being written; a request uses it between its body and its verdict, which is one
   // call.
