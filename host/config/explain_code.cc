@@ -281,7 +281,8 @@ constexpr std::array kTexts = {
              "[plugins] preflight is the time limit; \"0s\" turns trials off."},
     CodeText{"EPP-LOAD-QUARANTINED",
              "The library crashed an earlier process, so it is not loaded. Its scorers and filters "
-             "are left out of the profiles; anything else cannot be done without.",
+             "are left out of the profiles, its deciders say no; anything else cannot be done "
+             "without.",
              "a scorer that read outside its columns",
              "Install another build. To try the same one again: epp plugins --forgive DIGEST, then "
              "epp reload."},

@@ -153,7 +153,7 @@ class Driver {
   std::optional<std::vector<double>> Score(RequestRun& run);
   void Pick(RequestRun& run, const std::vector<double>& totals);
   void Handle(RequestRun& run);
-  bool AgreeOnProfiles();
+  bool AgreeOnProfiles(uint64_t request);
   void Decide(RequestRun& run);
   void ReadHeaders(RequestRun& run);
   void Screen(RequestRun& run);
@@ -183,7 +183,8 @@ class Driver {
   const std::string name_;
   Transcript transcript_;
   std::deque<RequestRun> runs_;
-  std::vector<std::string> profiles_;
+  std::vector<std::vector<std::string>> accepted_;  // sets of profiles that a handler works with
+  std::vector<std::string> profiles_;               // of the request
 };
 
 // Bytes of values, for a transcript.
