@@ -41,6 +41,9 @@ TEST_F(ObjectsLive, AreFollowedAndShown) {
   std::string bad = kObjective;
   bad.replace(bad.find("-1"), 2, "low");
   Replace(dir_ + "/objectives.yaml", bad);
+  EXPECT_THAT(
+      RunToEnd({EPP_BINARY, "check", "--endpoints-file", dir_ + "/endpoints.yaml", "-"}).out,
+      HasSubstr("objectives.yaml:4:18: error: InferenceObjective \"batch\""));
   ASSERT_TRUE(Eventually([&] { return Objects()["refused"] == 1; }));
   EXPECT_EQ(Objects()["objectives"], 1);
   const std::string status = Ask({"status"}).out;
