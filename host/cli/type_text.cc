@@ -14,11 +14,12 @@
 namespace epp::cli {
 namespace {
 
-constexpr std::array<std::pair<const char*, std::string_view>, 17> kKinds = {{
+constexpr std::array<std::pair<const char*, std::string_view>, 18> kKinds = {{
     {EPP_FILTER_ID, "filter"},
     {EPP_SCORER_ID, "scorer"},
     {EPP_PICKER_ID, "picker"},
     {EPP_PROFILE_HANDLER_ID, "profile-handler"},
+    {EPP_DECIDER_ID, "decider"},
     {EPP_PARSER_ID, "parser"},
     {EPP_SOURCE_ID, "source"},
     {EPP_SCRAPER_ID, "scraper"},

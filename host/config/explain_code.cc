@@ -168,6 +168,10 @@ constexpr std::array kTexts = {
              "The text is no YAML or JSON that a configuration may be written in: one document "
              "without anchors, aliases or tags.",
              "plugins: [", "Correct the place that the message points to."},
+    CodeText{"EPP-CFG-TOO-LATE",
+             "A producer needs data that does not exist yet when producers run.",
+             "a producer of the peer that the profile handler publishes",
+             "Remove the producer, or point it at another source of the data."},
     CodeText{"EPP-CFG-TOO-MANY", "A list has more entries than are accepted.",
              "plugins: with 2000 entries",
              "Split the configuration over several endpoint pickers."},

@@ -9,6 +9,7 @@
 #include "host/base/str_cat.h"
 #include "host/base/utf8.h"
 #include "host/loader/guard.h"
+#include "host/request/destination.h"
 #include "host/request/reachable.h"
 #include "host/request/splice.h"
 #include "host/request/subset.h"
@@ -303,6 +304,7 @@ class Directing {
     }
     const epp_scheduling& scheduling = state_.context.scheduling;
     primary_ = scheduling.results[scheduling.primary];
+    state_.destination_port = state_.context.destination_port;
     KeepTargets();
     const std::string_view full = View(state_.target->name);
     const size_t slash = full.find('/');
@@ -401,7 +403,7 @@ class Directing {
     const uint32_t targets = services().options.single_destination ? 1 : primary_->target_count;
     for (uint32_t i = 0; i < targets; ++i) {
       if (i > 0) destination += ',';
-      destination += View(primary_->targets[i]->host_port);
+      destination += DestinationOf(*primary_->targets[i], state_.destination_port);
     }
     verdict.headers.set.push_back({std::string(kDestination), destination});
     if (forwarded_bytes > 0) {

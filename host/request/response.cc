@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "host/loader/guard.h"
+#include "host/request/destination.h"
 #include "host/request/director.h"
 #include "host/request/splice.h"
 
@@ -192,7 +193,9 @@ ResponseHeadersVerdict ReceiveResponseHeaders(RequestState& state, std::span<con
   if (const auto served = metadata.String("envoy.lb", "x-gateway-destination-endpoint-served");
       served && state.hooks_ran) {
     for (const auto& endpoint : state.targets) {
-      if (View(endpoint->abi().host_port) == *served) state.target = &endpoint->abi();
+      if (DestinationOf(endpoint->abi(), state.destination_port) != *served) continue;
+      state.target = &endpoint->abi();
+      break;  // with a common port several may look alike
     }
   }
 

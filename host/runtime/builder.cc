@@ -51,6 +51,13 @@ std::string KindOf(const Declared& attribute) {
                 attribute.scope == EPP_SCOPE_REQUEST ? " per request" : " per endpoint");
 }
 
+// Whether a parameter names a plugin that must implement `id`.
+bool IsReferenceTo(std::string_view id, const epp_param_spec& spec, const epp_value& value) {
+  return value.type == EPP_P_PLUGIN && value.present && value.v.str.size > 0 &&
+         EPP_HAS(&spec, epp_param_spec, interface_id) && spec.interface_id != nullptr &&
+         id == spec.interface_id;
+}
+
 // What a plugin left in its error buffer.
 std::string Text(epp_status status, const epp_error& err) {
   return std::string(loader::FromPluginError(status, err).message());
@@ -154,7 +161,7 @@ class Generation::Builder {
   std::shared_ptr<HeldInstance> Live(const config::PluginSpec& spec) const {
     if (environment_.live == nullptr) return nullptr;
     for (const char* called :
-         {EPP_FILTER_ID, EPP_SCORER_ID, EPP_PICKER_ID, EPP_PROFILE_HANDLER_ID}) {
+         {EPP_FILTER_ID, EPP_SCORER_ID, EPP_PICKER_ID, EPP_PROFILE_HANDLER_ID, EPP_DECIDER_ID}) {
       if (spec.type->Implements(called)) return nullptr;
     }
     for (const auto& held : environment_.live->held_) {
@@ -214,11 +221,26 @@ class Generation::Builder {
         "", hint);
   }
 
+  // Whether what a plugin produces comes into being with each request.
+  bool PerRequest(size_t plugin) const {
+    const loader::TypeEntry& type = *generation_->config_.plugins[plugin].type;
+    return type.Implements(EPP_PRODUCER_ID) || type.Implements(EPP_PROFILE_HANDLER_ID);
+  }
+
   // Numbers every produced attribute: per request, or in the frame.
   void Index() {
     for (size_t i = 0; i < specs().size(); ++i) {
-      const bool per_request = specs()[i].type->Implements(EPP_PRODUCER_ID);
+      const bool per_request = PerRequest(i);
       for (const Declared& declared : declarations_[i].produces) {
+        if (per_request && !specs()[i].type->Implements(EPP_PRODUCER_ID) &&
+            declared.scope != EPP_SCOPE_REQUEST) {
+          out_.Error(specs()[i].mark, "EPP-CFG-ATTRIBUTE-TYPE",
+                     StrCat("plugin ", Quoted(specs()[i].name, specs()[i].type->name()),
+                            " produces ", KindOf(declared),
+                            ", but a profile handler can publish "
+                            "only what is of request scope"));
+          continue;
+        }
         Producer producer{i, per_request, 0, &declared};
         if (per_request) {
           producer.index = static_cast<uint32_t>(wiring().produced.size());
@@ -271,8 +293,13 @@ class Generation::Builder {
       for (const Declared& need : declarations_[producers[p]].consumes) {
         const auto it = producers_.find(need.FullName());
         if (it == producers_.end() || !it->second.per_request) continue;
-        const size_t before = position[it->second.plugin];
         const bool optional = need.flags & EPP_ATTR_OPTIONAL;
+        if (!position.contains(it->second.plugin)) {
+          // The profile handler publishes when producers are done.
+          if (!optional) TooLate(producers[p], need);
+          continue;
+        }
+        const size_t before = position[it->second.plugin];
         if (before == p && optional) continue;
         (optional ? nodes[p].optional : nodes[p].required).push_back(before);
       }
@@ -304,15 +331,23 @@ class Generation::Builder {
     }
   }
 
+  void TooLate(size_t consumer, const Declared& need) {
+    out_.Error(specs()[consumer].mark, "EPP-CFG-TOO-LATE",
+               StrCat("producer ", Quoted(specs()[consumer].name, specs()[consumer].type->name()),
+                      " needs ", need.FullName(),
+                      ", which the profile handler publishes after producers have run"));
+  }
+
   void Bind(size_t index) {
     BoundPlugin& bound = wiring().plugins[index];
     for (const Declared& need : declarations_[index].consumes) {
       const Source source = SourceOf(index, need);
       (need.scope == EPP_SCOPE_REQUEST ? bound.request_columns : bound.columns).push_back(source);
     }
-    if (!specs()[index].type->Implements(EPP_PRODUCER_ID)) return;
+    if (!PerRequest(index)) return;
     for (const Declared& made : declarations_[index].produces) {
       const auto it = producers_.find(made.FullName());
+      if (it == producers_.end()) continue;  // which was reported
       (made.scope == EPP_SCOPE_REQUEST ? bound.request_outputs : bound.outputs)
           .push_back(it->second.index);
     }
@@ -384,6 +419,7 @@ class Generation::Builder {
     const BoundPlugin* handler = &wiring().plugins[generation_->config_.profile_handler];
     wiring().handler = {handler,
                         handler->instance->Get<epp_profile_handler>(EPP_PROFILE_HANDLER_ID)};
+    WireDeciders(*handler);
     epp_error err{sizeof(epp_error), EPP_OK, {}};
     epp_status status;
     {
@@ -396,6 +432,23 @@ class Generation::Builder {
       const config::PluginSpec& spec = specs()[handler->index];
       out_.Error(spec.mark, "EPP-CFG-HANDLER",
                  StrCat("plugin ", Quoted(spec.name, spec.type->name()), ": ", Text(status, err)));
+    }
+  }
+
+  // The plugins that parameters of the handler name as deciders. They belong to the generation, not
+  // to the handler: it may be kept while they are made anew.
+  void WireDeciders(const BoundPlugin& handler) {
+    const config::PluginSpec& spec = specs()[handler.index];
+    const epp_plugin_type& type = *spec.type->type;
+    const std::span<const epp_value> values = spec.params->view();
+    wiring().deciders.resize(values.size());
+    for (size_t p = 0; p < values.size(); ++p) {
+      if (!IsReferenceTo(EPP_DECIDER_ID, *type.params[p], values[p])) continue;
+      const std::string_view name(values[p].v.str.data, values[p].v.str.size);
+      for (const BoundPlugin& plugin : wiring().plugins) {
+        if (plugin.name() != name) continue;
+        wiring().deciders[p] = {&plugin, plugin.instance->Get<epp_decider>(EPP_DECIDER_ID)};
+      }
     }
   }
 

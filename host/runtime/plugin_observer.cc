@@ -12,18 +12,11 @@ namespace {
 using scheduling::Point;
 
 // The label values of the reference.
-constexpr std::array<std::string_view, 11> kPointNames = {
-    "RequestParsing",
-    "ResponseParsing",
-    "DataProducer",
-    "ProfilePicker",
-    "Filter",
-    "Scorer",
-    "Picker",
-    "ProcessProfilesResults",
-    "PreRequest",
-    "ResponseReceived",
-    "ResponseStreaming",
+constexpr std::array<std::string_view, 12> kPointNames = {
+    "RequestParsing", "ResponseParsing",  "DataProducer",
+    "ProfilePicker",  "Filter",           "Scorer",
+    "Picker",         "Decider",          "ProcessProfilesResults",
+    "PreRequest",     "ResponseReceived", "ResponseStreaming",
 };
 
 // The points at which an instance can be called, from its interfaces.
@@ -43,6 +36,8 @@ bool CalledAt(const loader::Instance& instance, Point point) {
       return instance.type().Implements(EPP_SCORER_ID);
     case Point::kPicker:
       return instance.type().Implements(EPP_PICKER_ID);
+    case Point::kDecider:
+      return instance.type().Implements(EPP_DECIDER_ID);
     case Point::kPreRequest:
       return instance.type().Implements(EPP_PRE_REQUEST_ID);
     case Point::kResponseHeaders:

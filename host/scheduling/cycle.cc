@@ -10,7 +10,9 @@
 
 #include "host/base/str_cat.h"
 #include "host/loader/guard.h"
+#include "host/scheduling/outputs.h"
 #include "host/scheduling/record.h"
+#include "host/scheduling/steering.h"
 
 namespace epp::scheduling {
 namespace {
@@ -36,9 +38,9 @@ void* PluginKeep(void* context, uint64_t size, uint64_t align) EPP_NOEXCEPT {
   return AllocIn(*static_cast<RequestContext*>(context)->kept, size, align);
 }
 
-uint64_t* Zeroed(size_t bits, Arena& arena, uint64_t fill = 0) {
+uint64_t* Zeroed(size_t bits, Arena& arena) {
   const std::span<uint64_t> words = arena.AllocArray<uint64_t>((bits + 63) / 64);
-  std::fill(words.begin(), words.end(), fill);
+  std::fill(words.begin(), words.end(), 0);
   return words.data();
 }
 
@@ -67,17 +69,6 @@ std::string_view Message(const epp_error& err) {
 void Forget(epp_error& err) {
   err.code = EPP_OK;
   err.message[0] = '\0';
-}
-
-size_t ValueSize(int32_t type) {
-  switch (type) {
-    case EPP_T_BOOL:
-      return 1;
-    case EPP_T_SYMBOL:
-      return 4;
-    default:
-      return 8;
-  }
 }
 
 // Times one plugin call after another with one clock read each.
@@ -127,15 +118,6 @@ struct Outputs {
   epp_out_column* request_columns = nullptr;
 };
 
-epp_out_column MakeOutput(int32_t type, uint32_t n, Arena& arena) {
-  epp_out_column out{nullptr, Zeroed(std::max(n, 1u), arena, ~uint64_t{0}), nullptr};
-  if (type == EPP_T_SYMBOL_LIST) return out;
-  const size_t bytes = std::max<size_t>(ValueSize(type) * n, 8);
-  out.values = arena.Alloc(bytes, 64);
-  std::memset(out.values, 0, bytes);
-  return out;
-}
-
 Outputs MakeOutputs(const BoundPlugin& plugin, const Wiring& wiring, uint32_t n, Arena& arena) {
   Outputs out;
   out.columns = arena.AllocArray<epp_out_column>(plugin.outputs.size() + 1).data();
@@ -148,42 +130,6 @@ Outputs MakeOutputs(const BoundPlugin& plugin, const Wiring& wiring, uint32_t n,
   }
   out.abi = {sizeof(epp_outputs), 0, out.columns, out.request_columns};
   return out;
-}
-
-// Empties the lists of rows that were cleared, in the producer's own memory.
-void EmptyClearedLists(const epp_out_column& out, uint32_t n) {
-  auto* items = static_cast<uint32_t*>(out.values);
-  uint32_t at = out.offsets[0];
-  for (uint32_t i = 0; i < n; ++i) {
-    const uint32_t begin = out.offsets[i];
-    const uint32_t count = TestBit(out.validity, i) ? out.offsets[i + 1] - begin : 0;
-    std::memmove(items + at, items + begin, count * sizeof(uint32_t));
-    out.offsets[i] = at;
-    at += count;
-  }
-  out.offsets[n] = at;
-}
-
-// A column as consumers see it: all valid is a null bitmap, no value reads as 0.
-epp_column Published(const epp_out_column& out, int32_t type, uint32_t n, Arena& arena) {
-  epp_column column{out.values, out.validity, out.offsets};
-  if (type == EPP_T_SYMBOL_LIST && (out.values == nullptr || out.offsets == nullptr)) {
-    return EmptyColumn(type, n, arena);
-  }
-  bool all = true;
-  for (uint32_t i = 0; i < n; ++i) {
-    if (TestBit(out.validity, i)) continue;
-    all = false;
-    if (type != EPP_T_SYMBOL_LIST) {
-      std::memset(static_cast<char*>(out.values) + i * ValueSize(type), 0, ValueSize(type));
-    }
-  }
-  if (all) {
-    column.validity = nullptr;
-  } else if (type == EPP_T_SYMBOL_LIST) {
-    EmptyClearedLists(out, n);
-  }
-  return column;
 }
 
 // The outcome of a profile that found no target.
@@ -372,9 +318,14 @@ void RequestContext::Prepare() {
   std::fill(results, results + profiles, EmptyResult(EPP_PROFILE_NOT_RUN));
   scored = arena->AllocArray<Scored>(profiles + 1).data();
   std::fill(scored, scored + profiles, Scored{});
-  scheduling = {sizeof(epp_scheduling),          static_cast<uint32_t>(profiles),
-                static_cast<uint32_t>(profiles), 0,
-                wiring->profile_names.data(),    results};
+  scheduling = {sizeof(epp_scheduling),
+                static_cast<uint32_t>(profiles),
+                static_cast<uint32_t>(profiles),
+                0,
+                wiring->profile_names.data(),
+                results,
+                nullptr};
+  destination_port.reset();
 }
 
 void RequestContext::Release() {
@@ -496,6 +447,7 @@ std::optional<Error> Schedule(RequestContext& context) {
   Stopwatch watch(context);
   if (handler.guard().stuck()) return Stuck("profile handler", handler);
 
+  Steering steering(context);
   int32_t* decisions = context.arena->AllocArray<int32_t>(profiles + 1).data();
   // Each round must run a profile that has not run, so this ends.
   for (size_t round = 0; round <= profiles; ++round) {
@@ -504,6 +456,7 @@ std::optional<Error> Schedule(RequestContext& context) {
     const epp_call call = context.CallFor(handler, watch.now());
     Clear(err);
     const epp_candidates* in = context.candidates->View(handler, *context.arena);
+    steering.Begin();
     epp_status status;
     {
       const InFlight inside(handler.guard(), Entry::kProfileHandler, watch.now());
@@ -519,6 +472,7 @@ std::optional<Error> Schedule(RequestContext& context) {
           "profile handler \"" + handler.name() + "\" failed: " + std::string(Message(err)),
           {}};
     }
+    steering.Publish();
     bool ran = false;
     for (size_t p = 0; p < profiles; ++p) {
       if (context.results[p]->state != EPP_PROFILE_NOT_RUN) continue;
@@ -550,6 +504,7 @@ std::optional<Error> Schedule(RequestContext& context) {
   const epp_call call = context.CallFor(handler, watch.now());
   Clear(err);
   const epp_candidates* in = context.candidates->View(handler, *context.arena);
+  steering.Begin();
   epp_status status;
   {
     const InFlight inside(handler.guard(), Entry::kProfileHandler, watch.now());
@@ -565,6 +520,7 @@ std::optional<Error> Schedule(RequestContext& context) {
     }
     return Join(wiring, Message(err), failures);
   }
+  steering.Publish();
   if (primary >= profiles || context.results[primary]->target_count == 0) {
     return Error{ErrorCode::kInternal, "results must be greater than zero", {}};
   }

@@ -28,6 +28,7 @@ enum class Point : uint8_t {
   kFilter,
   kScorer,
   kPicker,
+  kDecider,
   kProcessResults,
   kPreRequest,
   kResponseHeaders,
@@ -70,6 +71,8 @@ struct RequestContext {
     const double* totals = nullptr;
   };
   Scored* scored = nullptr;  // [profiles]
+  // What the proxy is told in place of every target's own.
+  std::optional<uint16_t> destination_port;
 
   telemetry::DecisionRecord* record = nullptr;  // may be null
 

@@ -88,7 +88,8 @@ struct Wiring {
   std::vector<Profile> profiles;
   std::vector<epp_str> profile_names;  // views of the above
   Step<epp_profile_handler> handler;
-  std::vector<ProducerStep> producers;  // in dependency order
+  std::vector<Step<epp_decider>> deciders;  // by the handler's parameter that names it, else null
+  std::vector<ProducerStep> producers;      // in dependency order
   std::vector<Step<epp_pre_request>> pre_request;
   std::vector<Step<epp_response>> response;
   std::vector<Step<epp_parser>> parsers;  // in order of preference

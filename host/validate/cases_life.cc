@@ -111,6 +111,7 @@ void CheckInterfaces(CaseRun& run) {
       {EPP_SCORER_ID, sizeof(epp_scorer)},
       {EPP_PICKER_ID, sizeof(epp_picker)},
       {EPP_PROFILE_HANDLER_ID, sizeof(epp_profile_handler)},
+      {EPP_DECIDER_ID, sizeof(epp_decider)},
       {EPP_PRODUCER_ID, sizeof(epp_producer)},
       {EPP_PRE_REQUEST_ID, sizeof(epp_pre_request)},
       {EPP_RESPONSE_ID, sizeof(epp_response)},

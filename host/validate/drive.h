@@ -154,6 +154,7 @@ class Driver {
   void Pick(RequestRun& run, const std::vector<double>& totals);
   void Handle(RequestRun& run);
   bool AgreeOnProfiles();
+  void Decide(RequestRun& run);
   void Produce(RequestRun& run);
   void CheckProduced(const epp_attr_spec& spec, const epp_out_column& column, size_t n,
                      const RequestRun& run, std::string& bytes);

@@ -165,6 +165,9 @@ typedef struct epp_param_spec {
   epp_value default_value;
   double min; /* inclusive; EPP_P_I64, EPP_P_F64, EPP_P_DURATION (seconds) */
   double max;
+  /* For EPP_P_PLUGIN: what the named plugin must implement; null means anything. With an id, a name
+   * must be that of a declared plugin even where it is the default. */
+  const char* interface_id;
 } epp_param_spec;
 
 #define EPP_T_I64 1
@@ -442,6 +445,25 @@ typedef struct epp_profile_result {
   const uint32_t* target_rows;        /* [target_count], position among the request's candidates */
 } epp_profile_result;
 
+/* What a profile handler may do besides giving its answer. Valid during the call. */
+#define EPP_NO_ROW UINT32_MAX
+typedef struct epp_steering {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  void* ctx;
+  /* Asks the decider that params[param] names (EPP_P_PLUGIN with interface_id EPP_DECIDER_ID) about
+   * the request's candidate at row, or about none of them (EPP_NO_ROW). 1 means yes. 0 means no,
+   * which is also the answer for a parameter that names nobody and of a decider that fails. */
+  uint32_t (*ask)(void* ctx, uint32_t param, uint32_t row) EPP_NOEXCEPT;
+  /* The proxy is told this port, 0 to 65535, in place of every target's own. Nothing else changes:
+   * results and hooks keep the endpoints that were picked. */
+  void (*set_destination_port)(void* ctx, uint32_t port) EPP_NOEXCEPT;
+  /* The request-scope attributes of produces[], in their order, n = 1; null when there are none.
+   * All without value at entry. What the call gives a value (values[0], bit 0 of validity) has it
+   * from then on, for the profiles that run next and for the hooks; the rest stays as it was. */
+  epp_out_column* request_columns;
+} epp_steering;
+
 /* All profiles of the generation, in the order of the config. */
 typedef struct epp_scheduling {
   uint32_t struct_size;
@@ -450,9 +472,23 @@ typedef struct epp_scheduling {
   uint32_t reserved0;
   const epp_str* names;                     /* [profile_count] */
   const epp_profile_result* const* results; /* [profile_count] */
+  const epp_steering* steering;             /* for the profile handler; null in hooks */
 } epp_scheduling;
 
-/* "epp.profile-handler/1". Chooses which profiles run, and which of them decides. */
+/* "epp.decider/1". Says, when the profile handler asks, whether a further stage is worth running.
+ */
+#define EPP_DECIDER_ID "epp.decider/1"
+typedef struct epp_decider {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  /* [worker] `in` is the one endpoint that the question is about, or nobody (in->count 0). *yes is
+   * 0 at entry; any other value is a yes. On error the answer is no and the failure is counted. */
+  epp_status (*decide)(void* self, const epp_call* call, const epp_candidates* in, uint32_t* yes,
+                       epp_error* err) EPP_NOEXCEPT;
+} epp_decider;
+
+/* "epp.profile-handler/1". Chooses which profiles run, and which of them decides. What it produces
+ * is of request scope, and published through so_far->steering. */
 #define EPP_PROFILE_HANDLER_ID "epp.profile-handler/1"
 #define EPP_DECIDE_NOTHING 0
 #define EPP_DECIDE_RUN 1

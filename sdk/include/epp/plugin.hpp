@@ -18,6 +18,7 @@
 //   Pick(call, candidates, totals, Picks&)          epp.picker/1
 //   Choose(call, scheduling, candidates, decisions) and Conclude(..., uint32_t& primary)
 //                                                   epp.profile-handler/1 (+ Check(names))
+//   Decide(call, candidates, bool& yes)             epp.decider/1
 //   Produce(call, candidates, Outputs&)             epp.producer/1
 //   PreRequest(call, scheduling, candidates, Editor&)  epp.pre-request/1
 //   kWants, OnHeaders/OnBody(call, event, Editor&)  epp.response/1
@@ -111,6 +112,12 @@ struct Param {
   constexpr Param Unset() const {  // no default: ctx.has(i) is false until the config sets it
     Param p = *this;
     p.spec.default_value.present = 0;
+    return p;
+  }
+  // Of a Plugin(): what the named plugin must be, such as EPP_DECIDER_ID.
+  constexpr Param Implementing(const char* interface_id) const {
+    Param p = *this;
+    p.spec.interface_id = interface_id;
     return p;
   }
   template <size_t N>
@@ -504,7 +511,27 @@ class Scheduling {
     return i;
   }
 
+  // For profile handlers, in Choose and Conclude; elsewhere these do nothing. See epp_steering.
+  // The answer of the decider that kParams[param] names, about a candidate of the request or none.
+  bool Ask(size_t param, uint32_t row = EPP_NO_ROW) const {
+    return steering() && steering()->ask(steering()->ctx, static_cast<uint32_t>(param), row) != 0;
+  }
+  // i counts the request-scope attributes of kProduces.
+  template <class T>
+  void Publish(size_t i, T value) const {
+    if (steering() == nullptr) return;
+    const epp_out_column& out = steering()->request_columns[i];
+    static_cast<T*>(out.values)[0] = value;
+    out.validity[0] |= 1;
+  }
+  void SetDestinationPort(uint32_t port) const {
+    if (steering()) steering()->set_destination_port(steering()->ctx, port);
+  }
+
  private:
+  const epp_steering* steering() const {
+    return EPP_HAS(s_, epp_scheduling, steering) ? s_->steering : nullptr;
+  }
   const epp_scheduling* s_;
 };
 

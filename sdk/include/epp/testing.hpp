@@ -30,6 +30,7 @@
 #include "epp/detail/testing_columns.hpp"
 #include "epp/detail/testing_lint.hpp"
 #include "epp/detail/testing_request.hpp"
+#include "epp/detail/testing_steering.hpp"
 
 // Defined by EPP_LIBRARY when the test links (or includes) the plugin's source.
 extern "C" __attribute__((weak)) const epp_module* epp_plugin_entry_v1(
@@ -198,11 +199,13 @@ class Instance {
     });
     return AsStatus();
   }
-  // One round: a decision (EPP_DECIDE_*) per profile.
+  // One round: a decision (EPP_DECIDE_*) per profile. Deciders answer as the request says, and what
+  // the handler publishes becomes an attribute of the request.
   std::vector<int32_t> Choose(const Profiles& so_far, const Selection& in, Request& request) {
     const auto& table = Table<epp_profile_handler>(EPP_PROFILE_HANDLER_ID);
     BoundCall call = Bind(in, request);
-    const Profiles::Built built(so_far, in);
+    const Steering steering(type_, produces_, in.rows().size(), request);
+    const Profiles::Built built(so_far, in, steering.raw());
     const auto decisions = Exact<int32_t>(so_far.size());
     if (!Run([&](epp_error* e) {
           return table.choose(Self(), call.call(), built.raw(), call.candidates(), decisions.get(),
@@ -210,20 +213,34 @@ class Instance {
         })) {
       return {};
     }
+    steering.Publish(*host_);
     return {decisions.get(), decisions.get() + so_far.size()};
   }
   // The index of the primary profile.
   std::optional<uint32_t> Conclude(const Profiles& done, const Selection& in, Request& request) {
     const auto& table = Table<epp_profile_handler>(EPP_PROFILE_HANDLER_ID);
     BoundCall call = Bind(in, request);
-    const Profiles::Built built(done, in);
+    const Steering steering(type_, produces_, in.rows().size(), request);
+    const Profiles::Built built(done, in, steering.raw());
     auto primary = static_cast<uint32_t>(done.size());
     if (!Run([&](epp_error* e) {
           return table.conclude(Self(), call.call(), built.raw(), call.candidates(), &primary, e);
         })) {
       return std::nullopt;
     }
+    steering.Publish(*host_);
     return primary;
+  }
+  // What a decider says about the candidate, or about none.
+  bool Decide(const Selection& in, Request& request) {
+    const auto& table = Table<epp_decider>(EPP_DECIDER_ID);
+    if (in.rows().size() > 1) Misuse("a decider is asked about one candidate, or none");
+    BoundCall call = Bind(in, request);
+    uint32_t yes = 0;
+    const bool ok = Run([&](epp_error* e) {
+      return table.decide(Self(), call.call(), call.candidates(), &yes, e);
+    });
+    return ok && yes != 0;
   }
   // The whole loop. results says what a profile that runs gives: rows, best first; a profile that
   // is not listed fails. `profiles` ends with the outcomes and the primary.

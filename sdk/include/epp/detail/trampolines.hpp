@@ -49,6 +49,7 @@ template <class T> concept IsFilter = requires { &T::Filter; };
 template <class T> concept IsScorer = requires { &T::Score; };
 template <class T> concept IsPicker = requires { &T::Pick; };
 template <class T> concept IsProfileHandler = requires { &T::Choose; &T::Conclude; };
+template <class T> concept IsDecider = requires { &T::Decide; };
 template <class T> concept HasProfileCheck = requires { &T::Check; };
 template <class T> concept IsProducer = requires { &T::Produce; };
 template <class T> concept IsPreRequest = requires { &T::PreRequest; };
@@ -165,6 +166,15 @@ struct Type {
                              const epp_candidates* in, uint32_t* primary, epp_error* err) noexcept {
     return Guard(err, [&]() -> Status {
       return Self<T>(self).Conclude(Call(call), Scheduling(done), Candidates(in), *primary);
+    });
+  }
+  static epp_status Decide(void* self, const epp_call* call, const epp_candidates* in,
+                           uint32_t* yes, epp_error* err) noexcept {
+    return Guard(err, [&]() -> Status {
+      bool answer = false;
+      Status status = Self<T>(self).Decide(Call(call), Candidates(in), answer);
+      *yes = answer;
+      return status;
     });
   }
   static epp_status Check(void* self, const epp_str* names, uint32_t count,
@@ -336,6 +346,10 @@ struct Type {
                                                  &Check};
       if (want == EPP_PROFILE_HANDLER_ID) return &table;
     }
+    if constexpr (IsDecider<T>) {
+      static constexpr epp_decider table{sizeof(epp_decider), 0, &Decide};
+      if (want == EPP_DECIDER_ID) return &table;
+    }
     if constexpr (IsProducer<T>) {
       static constexpr epp_producer table{sizeof(epp_producer), 0, &Produce};
       if (want == EPP_PRODUCER_ID) return &table;
@@ -398,11 +412,12 @@ struct Type {
   }
 
   static constexpr auto Interfaces() {
-    constexpr std::array<const char*, 16> ids{
+    constexpr std::array<const char*, 17> ids{
         IsFilter<T> ? EPP_FILTER_ID : nullptr,
         IsScorer<T> ? EPP_SCORER_ID : nullptr,
         IsPicker<T> ? EPP_PICKER_ID : nullptr,
         IsProfileHandler<T> ? EPP_PROFILE_HANDLER_ID : nullptr,
+        IsDecider<T> ? EPP_DECIDER_ID : nullptr,
         IsProducer<T> ? EPP_PRODUCER_ID : nullptr,
         IsPreRequest<T> ? EPP_PRE_REQUEST_ID : nullptr,
         IsResponse<T> ? EPP_RESPONSE_ID : nullptr,

@@ -1,0 +1,73 @@
+#include "host/scheduling/outputs.h"
+
+#include <algorithm>
+#include <cstring>
+#include <span>
+
+#include "host/scheduling/candidates.h"
+
+namespace epp::scheduling {
+namespace {
+
+size_t ValueSize(int32_t type) {
+  switch (type) {
+    case EPP_T_BOOL:
+      return 1;
+    case EPP_T_SYMBOL:
+      return 4;
+    default:
+      return 8;
+  }
+}
+
+bool TestBit(const uint64_t* words, uint32_t i) { return words[i / 64] >> (i % 64) & 1; }
+
+// Empties the lists of rows that were cleared, in the producer's own memory.
+void EmptyClearedLists(const epp_out_column& out, uint32_t n) {
+  auto* items = static_cast<uint32_t*>(out.values);
+  uint32_t at = out.offsets[0];
+  for (uint32_t i = 0; i < n; ++i) {
+    const uint32_t begin = out.offsets[i];
+    const uint32_t count = TestBit(out.validity, i) ? out.offsets[i + 1] - begin : 0;
+    std::memmove(items + at, items + begin, count * sizeof(uint32_t));
+    out.offsets[i] = at;
+    at += count;
+  }
+  out.offsets[n] = at;
+}
+
+}  // namespace
+
+epp_out_column MakeOutput(int32_t type, uint32_t n, Arena& arena) {
+  const std::span<uint64_t> validity = arena.AllocArray<uint64_t>((std::max(n, 1u) + 63) / 64);
+  std::fill(validity.begin(), validity.end(), ~uint64_t{0});
+  epp_out_column out{nullptr, validity.data(), nullptr};
+  if (type == EPP_T_SYMBOL_LIST) return out;
+  const size_t bytes = std::max<size_t>(ValueSize(type) * n, 8);
+  out.values = arena.Alloc(bytes, 64);
+  std::memset(out.values, 0, bytes);
+  return out;
+}
+
+epp_column Published(const epp_out_column& out, int32_t type, uint32_t n, Arena& arena) {
+  epp_column column{out.values, out.validity, out.offsets};
+  if (type == EPP_T_SYMBOL_LIST && (out.values == nullptr || out.offsets == nullptr)) {
+    return EmptyColumn(type, n, arena);
+  }
+  bool all = true;
+  for (uint32_t i = 0; i < n; ++i) {
+    if (TestBit(out.validity, i)) continue;
+    all = false;
+    if (type != EPP_T_SYMBOL_LIST) {
+      std::memset(static_cast<char*>(out.values) + i * ValueSize(type), 0, ValueSize(type));
+    }
+  }
+  if (all) {
+    column.validity = nullptr;
+  } else if (type == EPP_T_SYMBOL_LIST) {
+    EmptyClearedLists(out, n);
+  }
+  return column;
+}
+
+}  // namespace epp::scheduling
