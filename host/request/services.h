@@ -26,7 +26,8 @@ struct RequestOptions {
   bool single_destination = false;    // never send more than the first target
   bool strip_system_headers = false;  // remove the client's own control headers upstream
   bool bodyless_unavailable = false;  // 503 instead of 500 when there is no endpoint
-  bool observe_responses = false;     // ask for response bodies although no plugin wants them
+  uint64_t shed_stale_ns = 200'000'000;  // metrics older than this count as those of a full server
+  bool observe_responses = false;        // ask for response bodies although no plugin wants them
 };
 
 struct Services {
