@@ -330,6 +330,8 @@ constexpr std::array kTexts = {
     CodeText{"EPP-OBJ-READ", "A file with objects cannot be read.",
              "a file of objects that is larger than 1 MiB",
              "Check its size and its permissions; the former objects stay."},
+    CodeText{"EPP-OBJ-SYNTAX", "A document that seems to be an object is no YAML or JSON.",
+             "spec: [", "Correct the place that the message points to."},
     CodeText{"EPP-OBJ-TYPE", "A value in an object has the wrong type.", "priority: high",
              "Write what the message wants."},
     CodeText{"EPP-OBJ-UNKNOWN-KEY", "A key that such objects do not have.", "priorty: 5",

@@ -11,6 +11,7 @@
 #include "host/loader/guard.h"
 #include "host/request/destination.h"
 #include "host/request/reachable.h"
+#include "host/request/saturation.h"
 #include "host/request/splice.h"
 #include "host/request/subset.h"
 #include "host/scheduling/gates.h"
@@ -286,6 +287,12 @@ class Directing {
     if (services().options.subset_filter) subset = LocateSubset(metadata_, *frame, state_.arena);
     if (subset.given) {
       state_.context.record->subset = static_cast<int16_t>(std::min(subset.hinted, 0x7fffu));
+    }
+    // Without flow control this is all the admission there is.
+    if (request_.priority < 0 && Saturation(*services().pool, *frame, subset.rows, !subset.given,
+                                            start_ns_, services().options.shed_stale_ns) >= 1) {
+      return Error{
+          ErrorCode::kResourceExhausted, "system saturated, sheddable request dropped", {}};
     }
     if ((subset.given ? subset.rows.size() : frame->size()) == 0) {
       return Error{ErrorCode::kServiceUnavailable,

@@ -27,7 +27,8 @@ struct RequestOptions {
   bool strip_system_headers = false;  // remove the client's own control headers upstream
   bool own_denials = false;           // an admitter's own status instead of 500
   bool bodyless_unavailable = false;  // 503 instead of 500 when there is no endpoint
-  bool observe_responses = false;     // ask for response bodies although no plugin wants them
+  uint64_t shed_stale_ns = 200'000'000;  // metrics older than this count as those of a full server
+  bool observe_responses = false;        // ask for response bodies although no plugin wants them
 };
 
 struct Services {

@@ -606,6 +606,9 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     services.options.strip_system_headers = settings_.strip_system_headers;
     services.options.bodyless_unavailable = settings_.bodyless_unavailable;
     services.options.own_denials = settings_.own_denials;
+    // Four scrapes late is more than bad luck.
+    services.options.shed_stale_ns = std::max(services.options.shed_stale_ns,
+                                              4 * static_cast<uint64_t>(settings_.scrape_interval));
     services.options.observe_responses = settings_.observe;
     return services;
   }

@@ -14,6 +14,8 @@ namespace epp::integration {
 namespace {
 
 constexpr uint32_t kRecords = 4096;
+// Tests set values once, and may take their time.
+constexpr uint64_t kNeverStale = uint64_t{1} << 60;
 
 class NoWaker final : public request::Waker {
  public:
@@ -125,6 +127,7 @@ Harness::Harness(HarnessOptions options)
       [] {}, [](const auto&, config::Diagnostics&) { return true; }});
   services_.shadow = shadows_->slot();
   services_.options = options.request;
+  services_.options.shed_stale_ns = kNeverStale;
   services_.random_seed = 0x5eed;
   factory_ = std::make_unique<request::HttpExchangeFactory>(services_, options.workers);
 }
