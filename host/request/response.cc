@@ -47,7 +47,8 @@ epp_response_event EventFor(const RequestState& state, uint32_t flags, std::stri
   const std::span<const epp_header> headers = state.response_headers.view();
   epp_response_event event{};
   event.struct_size = sizeof(epp_response_event);
-  event.flags = flags | (state.sse ? EPP_CHUNK_SSE : 0);
+  event.flags =
+      flags | (state.sse ? EPP_CHUNK_SSE : 0) | (state.target_reported ? EPP_SERVED_REPORTED : 0);
   event.http_status = state.http_status;
   event.headers = headers.data();
   event.header_count = static_cast<uint32_t>(headers.size());
@@ -192,7 +193,9 @@ ResponseHeadersVerdict ReceiveResponseHeaders(RequestState& state, std::span<con
   if (const auto served = metadata.String("envoy.lb", "x-gateway-destination-endpoint-served");
       served && state.hooks_ran) {
     for (const auto& endpoint : state.targets) {
-      if (View(endpoint->abi().host_port) == *served) state.target = &endpoint->abi();
+      if (View(endpoint->abi().host_port) != *served) continue;
+      state.target = &endpoint->abi();
+      state.target_reported = true;
     }
   }
 
