@@ -28,11 +28,11 @@
 #include <string_view>
 #include <vector>
 
-#include "holders.h"
-#include "node_pool.h"
-#include "shard.h"
+#include "plugins/common/prefix_index/holders.h"
+#include "plugins/common/prefix_index/node_pool.h"
+#include "plugins/common/prefix_index/shard.h"
 
-namespace epp::approx {
+namespace epp::prefix_index {
 
 // Bound of the memory of one pair at the worst load factors: 36 of the table and 16 of the node,
 // or shares of them and of a list of holders.
@@ -147,4 +147,4 @@ class Index {
   std::atomic<int64_t> table_bytes_{0};
 };
 
-}  // namespace epp::approx
+}  // namespace epp::prefix_index

@@ -12,7 +12,7 @@
 #include <mutex>
 #include <vector>
 
-namespace epp::approx {
+namespace epp::prefix_index {
 
 struct Node {
   uint64_t hash;
@@ -50,4 +50,4 @@ class NodePool {
   std::vector<Batch> free_;
 };
 
-}  // namespace epp::approx
+}  // namespace epp::prefix_index

@@ -1,4 +1,4 @@
-#include "index.h"
+#include "plugins/common/prefix_index/index.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@
 #include <thread>
 #include <vector>
 
-namespace epp::approx {
+namespace epp::prefix_index {
 namespace {
 
 using testing::ElementsAre;
@@ -344,4 +344,4 @@ TEST(IndexConcurrencyTest, WorkersAndPoolEvents) {
 }
 
 }  // namespace
-}  // namespace epp::approx
+}  // namespace epp::prefix_index

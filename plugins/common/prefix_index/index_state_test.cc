@@ -7,9 +7,9 @@
 #include <thread>
 #include <vector>
 
-#include "index.h"
+#include "plugins/common/prefix_index/index.h"
 
-namespace epp::approx {
+namespace epp::prefix_index {
 namespace {
 
 using testing::ElementsAre;
@@ -155,4 +155,4 @@ TEST_F(IndexStateTest, SavingWhileWorkersInsertLosesNothingThatStays) {
 }
 
 }  // namespace
-}  // namespace epp::approx
+}  // namespace epp::prefix_index

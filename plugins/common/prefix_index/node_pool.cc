@@ -1,11 +1,11 @@
-#include "node_pool.h"
+#include "plugins/common/prefix_index/node_pool.h"
 
 #include <algorithm>
 #include <bit>
 
-#include "holders.h"
+#include "plugins/common/prefix_index/holders.h"
 
-namespace epp::approx {
+namespace epp::prefix_index {
 
 // Private stock must stay small against the limit; a batch must not straddle two chunks.
 NodePool::NodePool(uint32_t limit)
@@ -46,4 +46,4 @@ uint64_t NodePool::Bytes() const {
   return (used + kChunk - 1) / kChunk * kChunk * sizeof(Node);
 }
 
-}  // namespace epp::approx
+}  // namespace epp::prefix_index

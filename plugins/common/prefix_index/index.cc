@@ -1,9 +1,9 @@
-#include "index.h"
+#include "plugins/common/prefix_index/index.h"
 
 #include <algorithm>
 #include <bit>
 
-namespace epp::approx {
+namespace epp::prefix_index {
 namespace {
 
 constexpr size_t kAhead = 12;         // blocks between the prefetch and the use
@@ -327,4 +327,4 @@ std::vector<Index::EndpointBlocks> Index::Endpoints() const {
   return out;
 }
 
-}  // namespace epp::approx
+}  // namespace epp::prefix_index

@@ -1,8 +1,8 @@
-#include "metric_spec.h"
+#include "plugins/common/metrics_page/metric_spec.h"
 
 #include <algorithm>
 
-namespace epp::core_metrics {
+namespace epp::metrics_page {
 namespace {
 
 std::string_view Trim(std::string_view s) {
@@ -60,4 +60,4 @@ Status ParseMetricSpec(std::string_view text, MetricSpec& out) {
   return {};
 }
 
-}  // namespace epp::core_metrics
+}  // namespace epp::metrics_page

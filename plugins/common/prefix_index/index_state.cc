@@ -7,10 +7,10 @@
 #include <array>
 #include <vector>
 
-#include "index.h"
 #include "plugins/common/bytes.hpp"
+#include "plugins/common/prefix_index/index.h"
 
-namespace epp::approx {
+namespace epp::prefix_index {
 namespace {
 
 using common::ByteReader;
@@ -125,4 +125,4 @@ bool Index::Load(std::string_view bytes, const std::function<uint32_t(uint32_t)>
   return true;
 }
 
-}  // namespace epp::approx
+}  // namespace epp::prefix_index

@@ -9,9 +9,9 @@
 #include <cstdint>
 #include <memory>
 
-#include "holders.h"
+#include "plugins/common/prefix_index/holders.h"
 
-namespace epp::approx {
+namespace epp::prefix_index {
 
 // Maps hashes to positions under a secret.
 class Mixer {
@@ -82,4 +82,4 @@ class alignas(64) Shard {
   std::atomic<Entry*> entries_{nullptr};
 };
 
-}  // namespace epp::approx
+}  // namespace epp::prefix_index

@@ -1,4 +1,4 @@
-#include "holders.h"
+#include "plugins/common/prefix_index/holders.h"
 
 #include <algorithm>
 #include <bit>
@@ -6,7 +6,7 @@
 #include <cstring>
 #include <new>
 
-namespace epp::approx {
+namespace epp::prefix_index {
 namespace {
 
 // A list becomes a bitmap when it has this many holders and at least one a word of the bitmap. It
@@ -262,4 +262,4 @@ std::span<const uint64_t> Holders::Bitmap(std::span<uint64_t> words) const {
   return words;
 }
 
-}  // namespace epp::approx
+}  // namespace epp::prefix_index

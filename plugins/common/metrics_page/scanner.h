@@ -12,9 +12,9 @@
 #include <string_view>
 #include <vector>
 
-#include "metric_spec.h"
+#include "plugins/common/metrics_page/metric_spec.h"
 
-namespace epp::core_metrics {
+namespace epp::metrics_page {
 
 // How several series that match one spec become one value. In all of them a series whose value is
 // not a number is left out, and kLatest and kGreatest choose one series.
@@ -117,4 +117,4 @@ bool ForEachLabel(std::string_view text, Fn&& fn) {
   }
 }
 
-}  // namespace epp::core_metrics
+}  // namespace epp::metrics_page

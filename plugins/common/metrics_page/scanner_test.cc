@@ -1,4 +1,4 @@
-#include "scanner.h"
+#include "plugins/common/metrics_page/scanner.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 #include <random>
 #include <sstream>
 
-namespace epp::core_metrics {
+namespace epp::metrics_page {
 namespace {
 
 // The page in memory of exactly its size plus the promised 64 zero bytes.
@@ -230,4 +230,4 @@ TEST(MetricSpec, Errors) {
 }
 
 }  // namespace
-}  // namespace epp::core_metrics
+}  // namespace epp::metrics_page

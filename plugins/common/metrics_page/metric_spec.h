@@ -8,7 +8,7 @@
 
 #include "epp/plugin.hpp"
 
-namespace epp::core_metrics {
+namespace epp::metrics_page {
 
 struct MetricSpec {
   std::string name;                                         // empty: not extracted
@@ -21,4 +21,4 @@ struct MetricSpec {
 // empty spec. On error `out` is unspecified.
 Status ParseMetricSpec(std::string_view text, MetricSpec& out);
 
-}  // namespace epp::core_metrics
+}  // namespace epp::metrics_page

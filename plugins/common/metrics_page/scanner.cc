@@ -1,4 +1,4 @@
-#include "scanner.h"
+#include "plugins/common/metrics_page/scanner.h"
 
 #include <algorithm>
 #include <charconv>
@@ -6,7 +6,7 @@
 #include <cstring>
 #include <map>
 
-namespace epp::core_metrics {
+namespace epp::metrics_page {
 namespace {
 
 constexpr std::string_view kEngineLabel = "engine";
@@ -209,4 +209,4 @@ uint32_t Scanner::Scan(std::string_view page, std::span<Found> found) const {
   return malformed;
 }
 
-}  // namespace epp::core_metrics
+}  // namespace epp::metrics_page

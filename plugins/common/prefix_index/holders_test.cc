@@ -1,4 +1,4 @@
-#include "holders.h"
+#include "plugins/common/prefix_index/holders.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-namespace epp::approx {
+namespace epp::prefix_index {
 namespace {
 
 void ExpectSame(const Holders& holders, const std::map<uint32_t, uint32_t>& model, uint32_t slots) {
@@ -79,4 +79,4 @@ TEST(HoldersTest, StaysSmall) {
 }
 
 }  // namespace
-}  // namespace epp::approx
+}  // namespace epp::prefix_index

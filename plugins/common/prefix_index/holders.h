@@ -16,7 +16,7 @@
 #include <cstdint>
 #include <span>
 
-namespace epp::approx {
+namespace epp::prefix_index {
 
 inline constexpr uint32_t kNoNode = UINT32_MAX;
 inline constexpr uint32_t kMaxSlots = 1u << 14;
@@ -72,4 +72,4 @@ class Holders {
   uint64_t word_ = 0;
 };
 
-}  // namespace epp::approx
+}  // namespace epp::prefix_index

@@ -1,10 +1,10 @@
-#include "shard.h"
+#include "plugins/common/prefix_index/shard.h"
 
 #include <algorithm>
 #include <thread>
 #include <utility>
 
-namespace epp::approx {
+namespace epp::prefix_index {
 namespace {
 
 constexpr uint32_t kMinCapacity = 16;
@@ -111,4 +111,4 @@ void Shard::Resize(uint32_t capacity, const Mixer& mixer, int64_t* bytes) {
   *bytes += (int64_t{capacity} - int64_t{old_capacity}) * static_cast<int64_t>(sizeof(Entry));
 }
 
-}  // namespace epp::approx
+}  // namespace epp::prefix_index
