@@ -52,6 +52,7 @@ struct RequestState {
   // The primary's targets, kept alive beyond their frame, and the one that answers.
   std::vector<std::shared_ptr<const pool::Endpoint>> targets;
   const epp_endpoint* target = nullptr;
+  bool target_reported = false;  // the proxy said that it answered
   // What the proxy was told in place of every target's own.
   std::optional<uint16_t> destination_port;
   const telemetry::RequestSeries* series = nullptr;

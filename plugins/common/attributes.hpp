@@ -28,6 +28,15 @@ inline constexpr AttributeKind kLatencyDispatched{
     "LatencyPredictionInfoDataKey.dispatchedRequestCount", EPP_T_I64, EPP_SCOPE_ENDPOINT,
     kPredictor};
 
+// Of a producer that knows what an endpoint really holds: blocks in any tier, and those in the
+// memory of its CPU. Without the first, the matched blocks count; without the second, tiers are
+// unknown.
+inline constexpr AttributeKind kPrefixCachedBlocks{"PrefixCacheMatchInfoDataKey.cachedBlockCount",
+                                                   EPP_T_I64, EPP_SCOPE_ENDPOINT, attr::kApprox};
+inline constexpr AttributeKind kPrefixCpuBlocks{
+    "PrefixCacheMatchInfoDataKey.cachedBlocksByTier.cpu", EPP_T_I64, EPP_SCOPE_ENDPOINT,
+    attr::kApprox};
+
 // Where an endpoint is. 0 and the symbol of "" both mean unknown.
 inline constexpr const char* kTopologyExtractor = "topology-extractor";
 inline constexpr AttributeKind kTopologyHostname{"Topology.hostname", EPP_T_SYMBOL,
