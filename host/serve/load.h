@@ -16,6 +16,7 @@
 #include "host/pool/pool.h"
 #include "host/preflight/quarantine.h"
 #include "host/runtime/generation.h"
+#include "host/runtime/listeners.h"
 #include "host/serve/plugin_sinks.h"
 #include "host/telemetry/epp_metrics.h"
 
@@ -123,6 +124,7 @@ class Platform {
   PluginLog plugin_log_;
   PluginMetrics plugin_metrics_;
   pool::Pool pool_;
+  runtime::Listeners listeners_;
   loader::HostServices host_;
 };
 

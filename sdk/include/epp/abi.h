@@ -814,16 +814,42 @@ typedef struct epp_state {
   epp_status (*load)(void* self, uint32_t version, epp_str bytes, epp_error* err) EPP_NOEXCEPT;
 } epp_state;
 
-/* "epp.service/1". A plugin that runs something of its own, such as a listener. */
+/* "epp.service/1". A plugin that runs something of its own, such as a listener. It may own threads;
+ * stop joins them. When the config changes, the service of the former generation and that of the
+ * new one run side by side until the former has drained. */
 #define EPP_SERVICE_ID "epp.service/1"
 typedef struct epp_service {
   uint32_t struct_size;
   uint32_t reserved0;
-  epp_status (*start)(void* self, epp_error* err) EPP_NOEXCEPT; /* [config] after the swap */
-  /* [config] Finish what runs, take nothing new; returns at once. */
+  /* [config] When its generation is complete and before it serves. An error refuses the whole
+   * config; stop is not called then. */
+  epp_status (*start)(void* self, epp_error* err) EPP_NOEXCEPT;
+  /* [config] Finish what runs, take nothing new; returns at once. The host calls stop when running
+   * says 0, or at deadline_ns (monotonic), whatever comes first. */
   void (*drain)(void* self, uint64_t deadline_ns) EPP_NOEXCEPT;
-  void (*stop)(void* self) EPP_NOEXCEPT; /* [config] returns when nothing runs any more */
+  /* [config] Cuts what still runs; returns when nothing runs any more. */
+  void (*stop)(void* self) EPP_NOEXCEPT;
+  /* [any] How many pieces of work are under way: streams, requests. Null: not known, so a drain
+   * lasts until its deadline. */
+  uint64_t (*running)(void* self) EPP_NOEXCEPT;
 } epp_service;
+
+/* "epp.host.listener/1", a table of the host. Listening TCP sockets that stay open while services
+ * come and go: whoever borrows an address that another service listens on gets the same socket, so
+ * that connections wait in the kernel while one hands over to the other, and none is refused. ctx
+ * is that of the epp_host. */
+#define EPP_HOST_LISTENER_ID "epp.host.listener/1"
+typedef struct epp_host_listener {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  /* [config] address is "IPv4:port" or "[IPv6]:port"; port 0 means any free one, and the same
+   * address borrowed again then finds it. *fd is a descriptor of the caller's own, listening,
+   * non-blocking, close-on-exec. It shares the socket, so close alone does not take it out of an
+   * epoll set: remove it first. Errors: EPP_INVALID_ARGUMENT, EPP_UNAVAILABLE with the reason. */
+  epp_status (*borrow)(void* ctx, epp_str address, int32_t* fd, epp_error* err) EPP_NOEXCEPT;
+  /* [any] Closes a borrowed descriptor, and the socket with the last of them. */
+  void (*give_back)(void* ctx, int32_t fd) EPP_NOEXCEPT;
+} epp_host_listener;
 
 /* ---- Well-known opaque attributes --------------------------------------------------------------
  */

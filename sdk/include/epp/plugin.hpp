@@ -33,7 +33,7 @@
 //   Ready() / Dump(std::string&)                    epp.readiness/1, epp.dump-state/1
 //   kStateVersion, SaveState(std::string&) const, LoadState(version, string_view)
 //                                                   epp.state/1 (+ kStateFollows)
-//   Start(), Drain(deadline_ns), Stop()             epp.service/1
+//   Start(), Drain(deadline_ns), Stop()             epp.service/1 (+ Running() const)
 //
 // [worker] members run concurrently on one object; make them const, or synchronise. A class that
 // cannot do either sets `static constexpr uint32_t kFlags = EPP_TYPE_SERIAL`. Exceptions that reach
@@ -286,6 +286,11 @@ class Host {
   bool LogEnabled(int32_t level) const { return h_->log_enabled(h_->ctx, level) != 0; }
   void Log(int32_t level, std::string_view message) const {
     if (LogEnabled(level)) h_->log(h_->ctx, level, Str(message));
+  }
+  // A further table of the host, or null when this host has none of that id.
+  template <class Table>
+  const Table* Extension(const char* id) const {
+    return static_cast<const Table*>(h_->get_extension(h_->ctx, id));
   }
   const epp_host* raw() const { return h_; }
 

@@ -73,6 +73,7 @@ template <class T> concept HasStateMember =
     requires { T::kStateVersion; } || requires { &T::SaveState; } || requires { &T::LoadState; };
 template <class T> concept HasStateFollows = requires { T::kStateFollows; };
 template <class T> concept IsService = requires { &T::Start; &T::Drain; &T::Stop; };
+template <class T> concept CountsRunning = requires(const T& t) { { t.Running() } -> std::convertible_to<uint64_t>; };
 template <class T> concept HasParams = requires { T::kParams; };
 template <class T> concept HasConsumes = requires { T::kConsumes; };
 template <class T> concept HasProduces = requires { T::kProduces; };
@@ -326,6 +327,10 @@ struct Type {
   static void Stop(void* self) noexcept {
     Guard(nullptr, [&]() -> Status { return Self<T>(self).Stop(), Status(); });
   }
+  static uint64_t Running(void* self) noexcept {
+    if constexpr (CountsRunning<T>) return Self<T>(self).Running();
+    return 0;
+  }
 
   // ---- the table of interfaces ----
   static constexpr uint32_t Category() {
@@ -438,7 +443,8 @@ struct Type {
       if (want == EPP_STATE_ID) return &table;
     }
     if constexpr (IsService<T>) {
-      static constexpr epp_service table{sizeof(epp_service), 0, &Start, &Drain, &Stop};
+      static constexpr epp_service table{
+          sizeof(epp_service), 0, &Start, &Drain, &Stop, CountsRunning<T> ? &Running : nullptr};
       if (want == EPP_SERVICE_ID) return &table;
     }
     return nullptr;
