@@ -14,7 +14,7 @@
 namespace epp::cli {
 namespace {
 
-constexpr std::array<std::pair<const char*, std::string_view>, 17> kKinds = {{
+constexpr std::array<std::pair<const char*, std::string_view>, 18> kKinds = {{
     {EPP_FILTER_ID, "filter"},
     {EPP_SCORER_ID, "scorer"},
     {EPP_PICKER_ID, "picker"},
@@ -23,6 +23,7 @@ constexpr std::array<std::pair<const char*, std::string_view>, 17> kKinds = {{
     {EPP_SOURCE_ID, "source"},
     {EPP_SCRAPER_ID, "scraper"},
     {EPP_PRODUCER_ID, "producer"},
+    {EPP_ASYNC_PRODUCER_ID, "producer"},
     {config::kDiscoveryInterface, "discovery"},
     {EPP_SERVICE_ID, "service"},
     {EPP_PRE_REQUEST_ID, "pre-request"},

@@ -21,6 +21,10 @@ using config::Mark;
 using scheduling::BoundPlugin;
 using scheduling::Source;
 
+// How long a producer may wait that does not say so itself, and at most.
+constexpr uint64_t kProducerTimeoutNs = 400'000'000;
+constexpr uint64_t kMaxProducerTimeoutNs = 3'600'000'000'000;
+
 std::string Quoted(std::string_view name, std::string_view type) {
   return StrCat("\"", name, "\" (", type, ")");
 }
@@ -179,7 +183,7 @@ class Generation::Builder {
         }
         const loader::TypeEntry* type =
             need.overridden ? nullptr : environment_.catalog->Find(need.producer);
-        if (type == nullptr || !type->Implements(EPP_PRODUCER_ID)) {
+        if (type == nullptr || !scheduling::IsProducer(*type)) {
           MissingProducer(i, need);
           continue;
         }
@@ -217,7 +221,7 @@ class Generation::Builder {
   // Numbers every produced attribute: per request, or in the frame.
   void Index() {
     for (size_t i = 0; i < specs().size(); ++i) {
-      const bool per_request = specs()[i].type->Implements(EPP_PRODUCER_ID);
+      const bool per_request = scheduling::IsProducer(*specs()[i].type);
       for (const Declared& declared : declarations_[i].produces) {
         Producer producer{i, per_request, 0, &declared};
         if (per_request) {
@@ -262,7 +266,7 @@ class Generation::Builder {
     std::vector<size_t> producers;
     std::map<size_t, size_t> position;  // of a plugin among producers
     for (size_t i = 0; i < specs().size(); ++i) {
-      if (!specs()[i].type->Implements(EPP_PRODUCER_ID)) continue;
+      if (!scheduling::IsProducer(*specs()[i].type)) continue;
       position[i] = producers.size();
       producers.push_back(i);
     }
@@ -293,7 +297,15 @@ class Generation::Builder {
       if (generation_->shared_[plugin]) continue;
       scheduling::ProducerStep step;
       step.plugin = &wiring().plugins[plugin];
-      step.table = step.plugin->instance->Get<epp_producer>(EPP_PRODUCER_ID);
+      const loader::Instance& instance = *step.plugin->instance;
+      step.table = instance.Get<epp_producer>(EPP_PRODUCER_ID);
+      if (step.table == nullptr) {
+        step.async = instance.Get<epp_async_producer>(EPP_ASYNC_PRODUCER_ID);
+        const loader::InFlight inside(step.plugin->guard(), loader::Entry::kProducer, 0);
+        step.timeout_ns = step.async->timeout_ns(instance.self());
+        if (step.timeout_ns == 0) step.timeout_ns = kProducerTimeoutNs;
+        step.timeout_ns = std::min(step.timeout_ns, kMaxProducerTimeoutNs);
+      }
       for (const Declared& need : declarations_[plugin].consumes) {
         const auto it = producers_.find(need.FullName());
         if (it != producers_.end() && it->second.per_request && !(need.flags & EPP_ATTR_OPTIONAL)) {
@@ -310,7 +322,7 @@ class Generation::Builder {
       const Source source = SourceOf(index, need);
       (need.scope == EPP_SCOPE_REQUEST ? bound.request_columns : bound.columns).push_back(source);
     }
-    if (!specs()[index].type->Implements(EPP_PRODUCER_ID)) return;
+    if (!scheduling::IsProducer(*specs()[index].type)) return;
     for (const Declared& made : declarations_[index].produces) {
       const auto it = producers_.find(made.FullName());
       (made.scope == EPP_SCOPE_REQUEST ? bound.request_outputs : bound.outputs)

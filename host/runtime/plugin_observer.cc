@@ -33,7 +33,7 @@ bool CalledAt(const loader::Instance& instance, Point point) {
     case Point::kParseResponse:
       return instance.type().Implements(EPP_PARSER_ID);
     case Point::kProducer:
-      return instance.type().Implements(EPP_PRODUCER_ID);
+      return scheduling::IsProducer(instance.type());
     case Point::kProfilePicker:
     case Point::kProcessResults:
       return instance.type().Implements(EPP_PROFILE_HANDLER_ID);

@@ -69,17 +69,6 @@ void Forget(epp_error& err) {
   err.message[0] = '\0';
 }
 
-size_t ValueSize(int32_t type) {
-  switch (type) {
-    case EPP_T_BOOL:
-      return 1;
-    case EPP_T_SYMBOL:
-      return 4;
-    default:
-      return 8;
-  }
-}
-
 // Times one plugin call after another with one clock read each.
 class Stopwatch {
  public:
@@ -119,71 +108,6 @@ uint64_t Accumulate(double* scores, double* totals, uint32_t n, double weight) {
     totals[i] += weight * score;
   }
   return bad;
-}
-
-struct Outputs {
-  epp_outputs abi{};
-  epp_out_column* columns = nullptr;
-  epp_out_column* request_columns = nullptr;
-};
-
-epp_out_column MakeOutput(int32_t type, uint32_t n, Arena& arena) {
-  epp_out_column out{nullptr, Zeroed(std::max(n, 1u), arena, ~uint64_t{0}), nullptr};
-  if (type == EPP_T_SYMBOL_LIST) return out;
-  const size_t bytes = std::max<size_t>(ValueSize(type) * n, 8);
-  out.values = arena.Alloc(bytes, 64);
-  std::memset(out.values, 0, bytes);
-  return out;
-}
-
-Outputs MakeOutputs(const BoundPlugin& plugin, const Wiring& wiring, uint32_t n, Arena& arena) {
-  Outputs out;
-  out.columns = arena.AllocArray<epp_out_column>(plugin.outputs.size() + 1).data();
-  out.request_columns = arena.AllocArray<epp_out_column>(plugin.request_outputs.size() + 1).data();
-  for (size_t i = 0; i < plugin.outputs.size(); ++i) {
-    out.columns[i] = MakeOutput(wiring.produced[plugin.outputs[i]].type, n, arena);
-  }
-  for (size_t i = 0; i < plugin.request_outputs.size(); ++i) {
-    out.request_columns[i] = MakeOutput(wiring.produced[plugin.request_outputs[i]].type, 1, arena);
-  }
-  out.abi = {sizeof(epp_outputs), 0, out.columns, out.request_columns};
-  return out;
-}
-
-// Empties the lists of rows that were cleared, in the producer's own memory.
-void EmptyClearedLists(const epp_out_column& out, uint32_t n) {
-  auto* items = static_cast<uint32_t*>(out.values);
-  uint32_t at = out.offsets[0];
-  for (uint32_t i = 0; i < n; ++i) {
-    const uint32_t begin = out.offsets[i];
-    const uint32_t count = TestBit(out.validity, i) ? out.offsets[i + 1] - begin : 0;
-    std::memmove(items + at, items + begin, count * sizeof(uint32_t));
-    out.offsets[i] = at;
-    at += count;
-  }
-  out.offsets[n] = at;
-}
-
-// A column as consumers see it: all valid is a null bitmap, no value reads as 0.
-epp_column Published(const epp_out_column& out, int32_t type, uint32_t n, Arena& arena) {
-  epp_column column{out.values, out.validity, out.offsets};
-  if (type == EPP_T_SYMBOL_LIST && (out.values == nullptr || out.offsets == nullptr)) {
-    return EmptyColumn(type, n, arena);
-  }
-  bool all = true;
-  for (uint32_t i = 0; i < n; ++i) {
-    if (TestBit(out.validity, i)) continue;
-    all = false;
-    if (type != EPP_T_SYMBOL_LIST) {
-      std::memset(static_cast<char*>(out.values) + i * ValueSize(type), 0, ValueSize(type));
-    }
-  }
-  if (all) {
-    column.validity = nullptr;
-  } else if (type == EPP_T_SYMBOL_LIST) {
-    EmptyClearedLists(out, n);
-  }
-  return column;
 }
 
 // The outcome of a profile that found no target.
@@ -419,71 +343,6 @@ void SetCandidates(RequestContext& context, std::shared_ptr<const pool::Frame> f
   context.frame = std::move(frame);
   context.candidates = CandidateList::Of(*context.frame, rows, count, context.clock->mono_ns(),
                                          *context.wiring, *context.arena);
-}
-
-namespace {
-
-// The columns of a producer that did not run or failed: no row has a value.
-void SetEmpty(RequestContext& context, const BoundPlugin& plugin) {
-  const auto empty = [&](uint32_t produced, uint32_t n) {
-    return EmptyColumn(context.wiring->produced[produced].type, n, *context.arena);
-  };
-  for (const uint32_t produced : plugin.outputs) {
-    context.candidates->SetProduced(produced, empty(produced, context.candidates->size()));
-  }
-  for (const uint32_t produced : plugin.request_outputs) {
-    context.request_columns[produced] = empty(produced, 1);
-  }
-}
-
-}  // namespace
-
-void Produce(RequestContext& context) {
-  const Wiring& wiring = *context.wiring;
-  Arena& arena = *context.arena;
-  const uint32_t n = context.candidates->size();
-  Stopwatch watch(context);
-  epp_error err = EmptyError();
-  for (const ProducerStep& step : wiring.producers) {
-    const BoundPlugin& plugin = *step.plugin;
-    if (plugin.guard().off() ||
-        !std::all_of(step.requires_produced.begin(), step.requires_produced.end(),
-                     [&](uint32_t p) { return TestBit(context.produced_ok, p); })) {
-      SetEmpty(context, plugin);
-      continue;
-    }
-    Outputs out = MakeOutputs(plugin, wiring, n, arena);
-    const epp_call call = context.CallFor(plugin, watch.now());
-    Clear(err);
-    const epp_candidates* in = context.candidates->View(plugin, arena);
-    epp_status status;
-    {
-      const InFlight inside(plugin.guard(), Entry::kProducer, watch.now());
-      status = step.table->produce(plugin.self(context.worker), &call, in, &out.abi, &err);
-    }
-    const uint64_t took = watch.Lap(plugin, Point::kProducer);
-    if (context.record) Count(&context.record->produce_ns, took);
-    if (status != EPP_OK) {
-      context.observer->Failed(context.worker, plugin, Point::kProducer, status, Message(err));
-      Forget(err);
-      SetEmpty(context, plugin);
-      continue;
-    }
-    for (size_t i = 0; i < plugin.outputs.size(); ++i) {
-      const uint32_t produced = plugin.outputs[i];
-      context.candidates->SetProduced(
-          produced, Published(out.columns[i], wiring.produced[produced].type, n, arena));
-      SetBit(context.produced_ok, produced);
-    }
-    for (size_t i = 0; i < plugin.request_outputs.size(); ++i) {
-      const uint32_t produced = plugin.request_outputs[i];
-      const epp_column column =
-          Published(out.request_columns[i], wiring.produced[produced].type, 1, arena);
-      context.request_columns[produced] = column;
-      // A request-scope attribute that was cleared counts as not produced.
-      if (column.validity == nullptr) SetBit(context.produced_ok, produced);
-    }
-  }
 }
 
 std::optional<Error> Schedule(RequestContext& context) {

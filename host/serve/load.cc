@@ -35,13 +35,15 @@ telemetry::EppMetricsOptions MetricsOptions(const config::Settings& settings, ui
 }
 
 loader::HostServicesOptions HostOptions(uint32_t workers, PluginLog* log, PluginMetrics* metrics,
-                                        Interner* interner, loader::RandomSource* random) {
+                                        Interner* interner, loader::RandomSource* random,
+                                        loader::ExtensionSource* extensions) {
   loader::HostServicesOptions options;
   options.worker_count = workers;
   options.log = log;
   options.metrics = metrics;
   options.interner = interner;
   options.random = random;
+  options.extensions = extensions;
   return options;
 }
 
@@ -194,7 +196,8 @@ Platform::Platform(const config::Settings& settings, uint32_t workers, bool stre
       plugin_metrics_(&registry_),
       pool_(std::make_shared<pool::AttributeRegistry>(), interner_, &Clock::Real(),
             {.stale_after_ns = static_cast<uint64_t>(settings.stale_after)}),
-      host_(HostOptions(workers, &plugin_log_, &plugin_metrics_, interner_.get(), random)) {}
+      hub_(workers),
+      host_(HostOptions(workers, &plugin_log_, &plugin_metrics_, interner_.get(), random, &hub_)) {}
 
 std::shared_ptr<const loader::Catalog> Platform::catalog() const {
   std::lock_guard lock(mutex_);

@@ -211,7 +211,7 @@ std::unique_ptr<request::ShadowRun> Candidate::Decide(RequestState& state) {
   std::optional<scheduling::Error> error;
   {
     const SameChances chances(state.sample.random);
-    scheduling::Produce(context);
+    (void)scheduling::Produce(context);  // what would wait fails, for nobody waits for a shadow
     error = scheduling::Schedule(context);
     ledger_->tally.Add(worker, Compare(state, context, error));
     // What was not sent has no pick to learn from.

@@ -112,6 +112,7 @@ void CheckInterfaces(CaseRun& run) {
       {EPP_PICKER_ID, sizeof(epp_picker)},
       {EPP_PROFILE_HANDLER_ID, sizeof(epp_profile_handler)},
       {EPP_PRODUCER_ID, sizeof(epp_producer)},
+      {EPP_ASYNC_PRODUCER_ID, sizeof(epp_async_producer)},
       {EPP_PRE_REQUEST_ID, sizeof(epp_pre_request)},
       {EPP_RESPONSE_ID, sizeof(epp_response)},
       {EPP_PARSER_ID, sizeof(epp_parser)},

@@ -155,6 +155,8 @@ class Driver {
   void Handle(RequestRun& run);
   bool AgreeOnProfiles();
   void Produce(RequestRun& run);
+  epp_status Wait(const epp_async_producer& async, Frame& frame, epp_outputs* outputs,
+                  bool* written);
   void CheckProduced(const epp_attr_spec& spec, const epp_out_column& column, size_t n,
                      const RequestRun& run, std::string& bytes);
   void CheckTokens(const epp_tokenized_prompt* tokens, std::string& bytes);
