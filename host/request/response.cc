@@ -271,6 +271,7 @@ ResponseBodyVerdict ReceiveResponseBody(RequestState& state, std::string_view ch
 }
 
 void Complete(RequestState& state, StreamEnd how) {
+  Abandon(state);
   AskShadow(state);
   state.context.Release();  // a refused request was never sent on
   const uint64_t now = state.services.clock->mono_ns();

@@ -21,6 +21,10 @@ using config::Mark;
 using scheduling::BoundPlugin;
 using scheduling::Source;
 
+// How long a producer may wait that does not say so itself, and at most.
+constexpr uint64_t kProducerTimeoutNs = 400'000'000;
+constexpr uint64_t kMaxProducerTimeoutNs = 3'600'000'000'000;
+
 std::string Quoted(std::string_view name, std::string_view type) {
   return StrCat("\"", name, "\" (", type, ")");
 }
@@ -188,7 +192,7 @@ class Generation::Builder {
         }
         const loader::TypeEntry* type =
             need.overridden ? nullptr : environment_.catalog->Find(need.producer);
-        if (type == nullptr || !type->Implements(EPP_PRODUCER_ID)) {
+        if (type == nullptr || !scheduling::IsProducer(*type)) {
           MissingProducer(i, need);
           continue;
         }
@@ -254,7 +258,7 @@ class Generation::Builder {
   // Whether what a plugin produces comes into being with each request.
   bool PerRequest(size_t plugin) const {
     const loader::TypeEntry& type = *generation_->config_.plugins[plugin].type;
-    return type.Implements(EPP_PRODUCER_ID) || type.Implements(EPP_REQUEST_HEADER_ID) ||
+    return scheduling::IsProducer(type) || type.Implements(EPP_REQUEST_HEADER_ID) ||
            type.Implements(EPP_PROFILE_HANDLER_ID);
   }
 
@@ -262,7 +266,7 @@ class Generation::Builder {
   void Index() {
     for (size_t i = 0; i < specs().size(); ++i) {
       const bool per_request = PerRequest(i);
-      const bool producer = specs()[i].type->Implements(EPP_PRODUCER_ID);
+      const bool producer = scheduling::IsProducer(*specs()[i].type);
       for (const Declared& declared : declarations_[i].produces) {
         if (per_request && !producer && declared.scope != EPP_SCOPE_REQUEST) {
           out_.Error(specs()[i].mark, "EPP-CFG-ATTRIBUTE-TYPE",
@@ -317,7 +321,7 @@ class Generation::Builder {
     std::vector<size_t> producers;
     std::map<size_t, size_t> position;  // of a plugin among producers
     for (size_t i = 0; i < specs().size(); ++i) {
-      if (!specs()[i].type->Implements(EPP_PRODUCER_ID)) continue;
+      if (!scheduling::IsProducer(*specs()[i].type)) continue;
       position[i] = producers.size();
       producers.push_back(i);
     }
@@ -355,7 +359,15 @@ class Generation::Builder {
       if (generation_->shared_[plugin]) continue;
       scheduling::ProducerStep step;
       step.plugin = &wiring().plugins[plugin];
-      step.table = step.plugin->instance->Get<epp_producer>(EPP_PRODUCER_ID);
+      const loader::Instance& instance = *step.plugin->instance;
+      step.table = instance.Get<epp_producer>(EPP_PRODUCER_ID);
+      if (step.table == nullptr) {
+        step.async = instance.Get<epp_async_producer>(EPP_ASYNC_PRODUCER_ID);
+        const loader::InFlight inside(step.plugin->guard(), loader::Entry::kProducer, 0);
+        step.timeout_ns = step.async->timeout_ns(instance.self());
+        if (step.timeout_ns == 0) step.timeout_ns = kProducerTimeoutNs;
+        step.timeout_ns = std::min(step.timeout_ns, kMaxProducerTimeoutNs);
+      }
       for (const Declared& need : declarations_[plugin].consumes) {
         const auto it = producers_.find(need.FullName());
         if (it != producers_.end() && it->second.per_request && !(need.flags & EPP_ATTR_OPTIONAL)) {
@@ -494,7 +506,7 @@ class Generation::Builder {
         scheduling::HeaderStep step;
         step.plugin = &plugin;
         step.table = table;
-        step.publishes = !plugin.instance->type().Implements(EPP_PRODUCER_ID);
+        step.publishes = !scheduling::IsProducer(plugin.instance->type());
         wiring().headers.push_back(step);
       }
       if (const auto* table = plugin.instance->Get<epp_screener>(EPP_SCREENER_ID)) {

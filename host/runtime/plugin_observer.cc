@@ -43,7 +43,7 @@ bool CalledAt(const loader::Instance& instance, Point point) {
     case Point::kAdmitter:
       return instance.type().Implements(EPP_ADMITTER_ID);
     case Point::kProducer:
-      return instance.type().Implements(EPP_PRODUCER_ID);
+      return scheduling::IsProducer(instance.type());
     case Point::kProfilePicker:
     case Point::kProcessResults:
       return instance.type().Implements(EPP_PROFILE_HANDLER_ID);

@@ -1,6 +1,8 @@
 // A pool, and plugins made of functions, wired by hand: what runtime builds from a config.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <functional>
 #include <memory>
@@ -268,7 +270,7 @@ class Rig {
   }
   std::optional<Error> Run() {
     Begin();
-    Produce(context);
+    EXPECT_TRUE(Produce(context));
     return Schedule(context);
   }
   // Positions, among the candidates, of the targets of a profile.

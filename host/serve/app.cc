@@ -600,6 +600,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     services.objects = objects_->slot();
     services.metrics = &platform_.metrics();
     services.decisions = &rings_;
+    services.operations = &platform_.hub().operations();
     services.shadow = shadows_->slot();
     services.identifier_key = SipKey::Random();
     services.random_seed = SipKey::Random().k0;

@@ -116,6 +116,7 @@ void CheckInterfaces(CaseRun& run) {
       {EPP_SCREENER_ID, sizeof(epp_screener)},
       {EPP_PRODUCER_ID, sizeof(epp_producer)},
       {EPP_ADMITTER_ID, sizeof(epp_admitter)},
+      {EPP_ASYNC_PRODUCER_ID, sizeof(epp_async_producer)},
       {EPP_PRE_REQUEST_ID, sizeof(epp_pre_request)},
       {EPP_RESPONSE_ID, sizeof(epp_response)},
       {EPP_PARSER_ID, sizeof(epp_parser)},

@@ -54,6 +54,10 @@ template <class T> concept HasProfileCheck = requires { &T::Check; };
 template <class T> concept IsRequestHeader = requires { &T::RequestHeader; };
 template <class T> concept IsScreener = requires { &T::Screen; };
 template <class T> concept IsProducer = requires { &T::Produce; };
+template <class T> concept IsAsyncProducer = requires { &T::StartProduce; &T::FinishProduce; };
+template <class T> concept HasCancelProduce = requires { &T::CancelProduce; };
+template <class T> concept HasProduceTimeout = requires { &T::ProduceTimeoutNs; };
+template <class T> concept HasProduceFailure = requires { T::kOnProduceFailure; };
 template <class T> concept IsAdmitter = requires { &T::Admit; };
 template <class T> concept IsPreRequest = requires { &T::PreRequest; };
 template <class T> concept IsResponse = requires { T::kWants; };
@@ -214,6 +218,52 @@ struct Type {
       Outputs outputs(out, in->count);
       return Self<T>(self).Produce(Call(call), Candidates(in), outputs);
     });
+  }
+  // An operation crosses the border as a box of the shared pointer that the class made.
+  template <class U>
+  using Box = std::shared_ptr<typename U::Operation>;
+  static constexpr uint32_t OnProduceFailure() {
+    if constexpr (HasProduceFailure<T>)
+      return T::kOnProduceFailure;
+    else
+      return EPP_ASYNC_FAIL_STOP;
+  }
+  static uint64_t ProduceTimeoutNs(void* self) noexcept {
+    if constexpr (HasProduceTimeout<T>) return Self<T>(self).ProduceTimeoutNs();
+    return 0;
+  }
+  template <class U = T>
+  static epp_status StartProduce(void* self, const epp_call* call, const epp_candidates* in,
+                                 const epp_outputs* out, const epp_completion* done,
+                                 void** operation, epp_error* err) noexcept {
+    return Guard(err, [&]() -> Status {
+      Outputs outputs(out, in->count);
+      auto box = std::make_unique<Box<U>>();
+      Status status =
+          Self<U>(self).StartProduce(Call(call), Candidates(in), outputs, Completion(*done), *box);
+      if (status.ok() && *box != nullptr) *operation = box.release();
+      return status;
+    });
+  }
+  template <class U = T>
+  static epp_status FinishProduce(void* self, void* operation, const epp_call* call,
+                                  const epp_candidates* in, const epp_outputs* out,
+                                  epp_error* err) noexcept {
+    const std::unique_ptr<Box<U>> box(static_cast<Box<U>*>(operation));
+    return Guard(err, [&]() -> Status {
+      Outputs outputs(out, in->count);
+      return Self<U>(self).FinishProduce(**box, Call(call), Candidates(in), outputs);
+    });
+  }
+  template <class U = T>
+  static void CancelProduce(void* self, void* operation) noexcept {
+    const std::unique_ptr<Box<U>> box(static_cast<Box<U>*>(operation));
+    if constexpr (HasCancelProduce<U>) {
+      (void)Guard(nullptr, [&]() -> Status {
+        Self<U>(self).CancelProduce(**box);
+        return {};
+      });
+    }
   }
   static epp_status PreRequest(void* self, const epp_call* call, const epp_scheduling* scheduling,
                                const epp_candidates* in, const epp_editor* edit,
@@ -392,6 +442,14 @@ struct Type {
       static constexpr epp_producer table{sizeof(epp_producer), 0, &Produce};
       if (want == EPP_PRODUCER_ID) return &table;
     }
+    static_assert(!(IsProducer<T> && IsAsyncProducer<T>),
+                  "a type is epp.producer/1 or epp.async-producer/1");
+    if constexpr (IsAsyncProducer<T>) {
+      static constexpr epp_async_producer table{sizeof(epp_async_producer), OnProduceFailure(),
+                                                &ProduceTimeoutNs,          &StartProduce<T>,
+                                                &FinishProduce<T>,          &CancelProduce<T>};
+      if (want == EPP_ASYNC_PRODUCER_ID) return &table;
+    }
     if constexpr (IsPreRequest<T>) {
       static constexpr epp_pre_request table{sizeof(epp_pre_request), 0, &PreRequest};
       if (want == EPP_PRE_REQUEST_ID) return &table;
@@ -451,7 +509,7 @@ struct Type {
   }
 
   static constexpr auto Interfaces() {
-    constexpr std::array<const char*, 20> ids{
+    constexpr std::array<const char*, 21> ids{
         IsFilter<T> ? EPP_FILTER_ID : nullptr,
         IsScorer<T> ? EPP_SCORER_ID : nullptr,
         IsPicker<T> ? EPP_PICKER_ID : nullptr,
@@ -460,6 +518,7 @@ struct Type {
         IsRequestHeader<T> ? EPP_REQUEST_HEADER_ID : nullptr,
         IsScreener<T> ? EPP_SCREENER_ID : nullptr,
         IsProducer<T> ? EPP_PRODUCER_ID : nullptr,
+        IsAsyncProducer<T> ? EPP_ASYNC_PRODUCER_ID : nullptr,
         IsAdmitter<T> ? EPP_ADMITTER_ID : nullptr,
         IsPreRequest<T> ? EPP_PRE_REQUEST_ID : nullptr,
         IsResponse<T> ? EPP_RESPONSE_ID : nullptr,
