@@ -327,10 +327,14 @@ ObjectsText ParseObjects(const std::shared_ptr<const config::SourceText>& source
   Reader reader(pool, out, objects);
   for (const config::DocumentPart& part : config::SplitDocuments(source->text)) {
     if (!MentionsObjects(part.text)) continue;
-    if (const std::optional<Node> root = config::ParsePart(source, part, out)) {
+    config::Diagnostics unreadable;
+    if (const std::optional<Node> root = config::ParsePart(source, part, unreadable)) {
       reader.ReadDocument(*root);
-    } else {
-      objects.nameless = true;
+      continue;
+    }
+    objects.nameless = true;
+    for (const config::Diagnostic& d : unreadable.all()) {
+      out.Error(d.mark, "EPP-OBJ-SYNTAX", d.message, d.caret, d.hint);
     }
   }
   return objects;

@@ -162,6 +162,7 @@ TEST(ParseObjects, WhatCannotBeNamedIsSaid) {
     const ObjectsText text = Parse(StrCat(kBoth, "---\n", bad), out);
     EXPECT_FALSE(out.ok()) << bad;
     EXPECT_TRUE(text.nameless) << bad;
+    EXPECT_TRUE(out.all()[0].code.starts_with("EPP-OBJ-")) << out.Render();
     EXPECT_EQ(text.objects.size(), 2u) << bad;
   }
 }

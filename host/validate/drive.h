@@ -155,7 +155,13 @@ class Driver {
   void Handle(RequestRun& run);
   bool AgreeOnProfiles(uint64_t request);
   void Decide(RequestRun& run);
+  void ReadHeaders(RequestRun& run);
+  void Screen(RequestRun& run);
+  void Admit(RequestRun& run);
   void Produce(RequestRun& run);
+  static epp_out_column Writable(const epp_attr_spec& spec, size_t rows, Memory& memory);
+  epp_status Wait(const epp_async_producer& async, Frame& frame, epp_outputs* outputs,
+                  bool* written);
   void CheckProduced(const epp_attr_spec& spec, const epp_out_column& column, size_t n,
                      const RequestRun& run, std::string& bytes);
   void CheckTokens(const epp_tokenized_prompt* tokens, std::string& bytes);

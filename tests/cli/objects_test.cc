@@ -14,8 +14,8 @@ using ::testing::Not;
 
 constexpr const char* kObjective = R"(apiVersion: llm-d.ai/v1alpha2
 kind: InferenceObjective
-metadata: {name: batch}
-spec: {priority: -1, poolRef: {name: epp}}
+metadata: {name: urgent}
+spec: {priority: 7, poolRef: {name: epp}}
 )";
 
 class ObjectsLive : public LiveTest {
@@ -33,14 +33,17 @@ TEST_F(ObjectsLive, AreFollowedAndShown) {
   ASSERT_TRUE(Eventually([&] { return Objects()["objectives"] == 1; })) << Ask({"status"}).out;
   EXPECT_THAT(Ask({"status"}).out,
               HasSubstr("objects    1 objectives, 0 model rewrites with 0 rules\n"));
-  EXPECT_NE(Header("x-gateway-destination-endpoint", {{"x-llm-d-inference-objective", "batch"}}),
+  EXPECT_NE(Header("x-gateway-destination-endpoint", {{"x-llm-d-inference-objective", "urgent"}}),
             "");
-  EXPECT_THAT(Ask({"explain", "--last", "--json"}).out, HasSubstr(R"("priority":-1)"));
+  EXPECT_THAT(Ask({"explain", "--last", "--json"}).out, HasSubstr(R"("priority":7)"));
 
   // A bad one is told, and the former stays.
   std::string bad = kObjective;
-  bad.replace(bad.find("-1"), 2, "low");
+  bad.replace(bad.find("7"), 1, "low");
   Replace(dir_ + "/objectives.yaml", bad);
+  EXPECT_THAT(
+      RunToEnd({EPP_BINARY, "check", "--endpoints-file", dir_ + "/endpoints.yaml", "-"}).out,
+      HasSubstr("objectives.yaml:4:18: error: InferenceObjective \"urgent\""));
   ASSERT_TRUE(Eventually([&] { return Objects()["refused"] == 1; }));
   EXPECT_EQ(Objects()["objectives"], 1);
   const std::string status = Ask({"status"}).out;

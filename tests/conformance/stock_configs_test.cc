@@ -12,12 +12,12 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "host/config/settings.h"
-#include "host/serve/load.h"
+#include "tests/conformance/real_plugins.h"
 
 namespace epp {
 namespace {
 
+using conformance::RealPlugins;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -124,25 +124,10 @@ const std::vector<Row> kRows = {
     {"wide-ep-lws-experimental-dp-aware"},
 };
 
-config::Settings TestSettings(bool experimental) {
-  config::Settings settings = config::SettingsBuilder().settings();
-  settings.plugin_dirs = {EPP_TEST_PLUGINS};
-  settings.allow_experimental = experimental;
-  return settings;
-}
-
-// The real plugins, with or without the experimental ones.
-struct Host {
-  explicit Host(bool experimental)
-      : settings(TestSettings(experimental)), platform(settings, 1, false) {}
-  config::Settings settings;
-  serve::Platform platform;
-};
-
-std::shared_ptr<const config::SourceText> Read(const std::string& file) {
+std::string Read(const std::string& file) {
   std::ostringstream text;
   text << std::ifstream(std::string(EPP_STOCK_CONFIGS) + "/" + file + ".yaml").rdbuf();
-  return std::make_shared<config::SourceText>(config::SourceText{file, text.str(), {}});
+  return text.str();
 }
 
 // Types that the text names, or that something in it reads from, and that no library has.
@@ -165,23 +150,23 @@ std::set<std::string> Missing(const config::Diagnostics& diagnostics) {
 class StockConfigs : public testing::TestWithParam<Row> {
  protected:
   static void SetUpTestSuite() {
-    strict_ = new Host(false);
-    lenient_ = new Host(true);
+    strict_ = new RealPlugins(false);
+    lenient_ = new RealPlugins(true);
   }
   static void TearDownTestSuite() {
     delete strict_;
     delete lenient_;
   }
-  static Host* strict_;
-  static Host* lenient_;
+  static RealPlugins* strict_;
+  static RealPlugins* lenient_;
 };
-Host* StockConfigs::strict_ = nullptr;
-Host* StockConfigs::lenient_ = nullptr;
+RealPlugins* StockConfigs::strict_ = nullptr;
+RealPlugins* StockConfigs::lenient_ = nullptr;
 
 TEST_P(StockConfigs, BuildsOrIsRefusedForAKnownReason) {
   const Row& row = GetParam();
   config::Diagnostics out;
-  const auto generation = lenient_->platform.Build(1, Read(row.file), out);
+  const auto generation = lenient_->Build(row.file, Read(row.file), out);
   std::set<std::string> unknown = Missing(out);
   const bool pending =
       std::ranges::any_of(unknown, [](const std::string& type) { return kPending.contains(type); });
@@ -199,7 +184,7 @@ TEST_P(StockConfigs, BuildsOrIsRefusedForAKnownReason) {
   ASSERT_NE(generation, nullptr) << out.Render();
 
   config::Diagnostics strict;
-  const auto without = strict_->platform.Build(1, Read(row.file), strict);
+  const auto without = strict_->Build(row.file, Read(row.file), strict);
   if (row.need == Need::kExperimental) {
     EXPECT_EQ(without, nullptr);
     EXPECT_THAT(strict.Render(), AllOf(HasSubstr("is experimental (alpha)"),
@@ -227,10 +212,9 @@ TEST(StockConfigsTable, HasEveryFileOnce) {
 }
 
 TEST(StockConfigsTable, PendingTypesAreMissing) {
-  const Host host(true);
+  const RealPlugins host(true);
   for (const std::string& type : kPending) {
-    EXPECT_EQ(host.platform.catalog()->Find(type), nullptr)
-        << type << " exists: take it out of kPending";
+    EXPECT_FALSE(host.Has(type)) << type << " exists: take it out of kPending";
   }
 }
 

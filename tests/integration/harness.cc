@@ -14,6 +14,8 @@ namespace epp::integration {
 namespace {
 
 constexpr uint32_t kRecords = 4096;
+// Tests set values once, and may take their time.
+constexpr uint64_t kNeverStale = uint64_t{1} << 60;
 
 class NoWaker final : public request::Waker {
  public:
@@ -119,12 +121,14 @@ Harness::Harness(HarnessOptions options)
   services_.objects = &objects_;
   services_.metrics = &platform_->metrics();
   services_.decisions = rings_.get();
+  services_.operations = &platform_->hub().operations();
   conditions_ = std::make_unique<serve::Conditions>(&Clock::Real(), &platform_->metrics(), 1);
   shadows_ = std::make_unique<serve::Shadows>(serve::Shadows::Parts{
       platform_.get(), names_.get(), conditions_.get(), &Clock::Real(), options.shadow_cpu_share,
       [] {}, [](const auto&, config::Diagnostics&) { return true; }});
   services_.shadow = shadows_->slot();
   services_.options = options.request;
+  services_.options.shed_stale_ns = kNeverStale;
   services_.random_seed = 0x5eed;
   factory_ = std::make_unique<request::HttpExchangeFactory>(services_, options.workers);
 }

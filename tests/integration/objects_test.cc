@@ -62,6 +62,42 @@ TEST(Objects, PriorityOfTheRequest) {
   EXPECT_EQ(harness.Metric("llm_d_epp_request_total", R"(priority="0")"), 4);
 }
 
+TEST(Objects, C089SheddableRequestsGiveWayWhenSaturated) {
+  const std::string dropped =
+      "429 inference error: ResourceExhausted - system saturated, sheddable request dropped";
+  const std::string none =
+      "503 inference error: ServiceUnavailable - failed to find endpoint candidates for serving "
+      "the "
+      "request";
+  struct Case {
+    std::string what;
+    std::vector<Pod> pods;
+    std::string objective;
+    std::string want;
+  };
+  const std::vector<Case> cases = {
+      {"idle", {{"a", "10.0.0.1"}}, "low", "forward"},
+      {"saturated", {{"a", "10.0.0.1", 5}}, "low", dropped},
+      {"saturated, and must be served", {{"a", "10.0.0.1", 50, 1}}, "high", "forward"},
+      {"saturated, without an objective", {{"a", "10.0.0.1", 50, 1}}, "", "forward"},
+      {"on average not", {{"a", "10.0.0.1", 5}, {"b", "10.0.0.2", 4}}, "low", "forward"},
+      {"no endpoints", {}, "low", dropped},
+      {"no endpoints, and must be served", {}, "high", none},
+  };
+  for (const Case& c : cases) {
+    Harness harness;
+    harness.SetPods(c.pods);
+    harness.SetObjects(Objective("high", ", priority: 7") + Objective("low", ", priority: -3"));
+    Flow flow(harness);
+    const auto verdict = flow.Post(kCompletions, R"({"model":"m","prompt":"p"})",
+                                   {{"x-llm-d-inference-objective", c.objective}});
+    EXPECT_EQ(Outcome(verdict), c.want) << c.what;
+    if (c.want == dropped) {
+      EXPECT_EQ(DropReason(verdict), "") << c.what;
+    }
+  }
+}
+
 TEST(Objects, C097PassthroughHasAPriorityAndNoModel) {
   Harness harness({.config = std::string(kPassthrough)});
   harness.SetPods({{"a", "10.0.0.1"}});
