@@ -33,9 +33,9 @@ Stage StageOf(const std::string& code) {
       "EPP-CFG-NO-PRODUCER",   "EPP-CFG-TWO-PRODUCERS",  "EPP-CFG-ATTRIBUTE-TYPE",
       "EPP-CFG-CYCLE",         "EPP-CFG-UNMET-OPTIONAL",
   };
-  static constexpr std::array<std::string_view, 5> kMoreWiringCodes = {
-      "EPP-CFG-DATA-CYCLE", "EPP-CFG-NO-DISCOVERY", "EPP-CFG-FLOW-OFF", "EPP-CFG-FLOW-UNAVAILABLE",
-      "EPP-CFG-DUPLICATE-PARSER"};
+  static constexpr std::array<std::string_view, 6> kMoreWiringCodes = {
+      "EPP-CFG-DATA-CYCLE",       "EPP-CFG-NO-DISCOVERY",     "EPP-CFG-FLOW-OFF",
+      "EPP-CFG-FLOW-UNAVAILABLE", "EPP-CFG-DUPLICATE-PARSER", "EPP-CFG-WHICH-PRODUCER"};
   static constexpr std::array<std::string_view, 3> kLibraryCodes = {
       "EPP-CFG-UNKNOWN-TYPE", "EPP-CFG-EXPERIMENTAL", "EPP-CFG-CREATE"};
   const auto in = [&](const auto& codes) {

@@ -162,6 +162,9 @@ constexpr std::array kTexts = {
              "in the included files.",
              "plugins: [{name: queue, $remove: true}] in a file that includes none",
              "Write the name and $remove: true, nothing else, in a file that includes another."},
+    CodeText{"EPP-CFG-SERVICE",
+             "A service does not start, so the configuration is not put in force.",
+             "a listen address that another process has", "Correct what the message names."},
     CodeText{"EPP-CFG-SOURCE", "A data source refused the plan for its endpoints.",
              "a metrics path that is no path", "Correct the parameter that the message names."},
     CodeText{"EPP-CFG-SYNTAX",
@@ -180,6 +183,12 @@ constexpr std::array kTexts = {
     CodeText{"EPP-CFG-TWO-PRODUCERS", "Two plugins produce the same attribute.",
              "two producers that publish under their type's name",
              "Remove one, or give the producers different names where they publish under them."},
+    CodeText{
+        "EPP-CFG-WHICH-PRODUCER",
+        "A plugin reads an attribute of no producer in particular, and several plugins produce "
+        "it.",
+        "an endpoint-attribute-scorer with producer: \"\" beside two extractors of its key",
+        "Name the producer where the plugin has a parameter for it, or remove one of them."},
     CodeText{"EPP-CFG-TYPE", "A value has the wrong type.", "weight: heavy",
              "Write what the message wants; texts that look like numbers need quotes."},
     CodeText{"EPP-CFG-UNDEFINED-REF", "A reference names a plugin that is not declared.",
@@ -275,7 +284,8 @@ constexpr std::array kTexts = {
              "[plugins] preflight is the time limit; \"0s\" turns trials off."},
     CodeText{"EPP-LOAD-QUARANTINED",
              "The library crashed an earlier process, so it is not loaded. Its scorers and filters "
-             "are left out of the profiles; anything else cannot be done without.",
+             "are left out of the profiles, its deciders say no; anything else cannot be done "
+             "without.",
              "a scorer that read outside its columns",
              "Install another build. To try the same one again: epp plugins --forgive DIGEST, then "
              "epp reload."},

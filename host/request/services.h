@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "host/async/operations.h"
 #include "host/base/arena.h"
 #include "host/base/clock.h"
 #include "host/base/siphash.h"
@@ -25,6 +26,7 @@ struct RequestOptions {
   bool echo_headers = false;          // repeat all headers in the mutation, as the reference does
   bool single_destination = false;    // never send more than the first target
   bool strip_system_headers = false;  // remove the client's own control headers upstream
+  bool own_denials = false;           // an admitter's own status instead of 500
   bool bodyless_unavailable = false;  // 503 instead of 500 when there is no endpoint
   uint64_t shed_stale_ns = 200'000'000;  // metrics older than this count as those of a full server
   bool observe_responses = false;        // ask for response bodies although no plugin wants them
@@ -38,6 +40,8 @@ struct Services {
   telemetry::EppMetrics* metrics = nullptr;
   telemetry::DecisionRings* decisions = nullptr;
   const ShadowSlot* shadow = nullptr;  // null: there never is one
+  // What requests wait for; null: they never wait.
+  async::Operations* operations = nullptr;
   RequestOptions options;
   SipKey identifier_key;     // of the hash under which fairness ids are recorded
   uint64_t random_seed = 0;  // of the workers' generators
@@ -75,8 +79,9 @@ struct WorkerState {
   objects::ObjectReader objects;
   Random random;
   // The record being written; a request uses it between its body and its verdict, which is one
-  // call.
+  // call. A request that is suspended takes it along.
   std::unique_ptr<telemetry::DecisionRecord> draft;
+  std::unique_ptr<telemetry::DecisionRecord> spare_draft;  // may be null
 };
 
 }  // namespace epp::request

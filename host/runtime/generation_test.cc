@@ -167,6 +167,30 @@ struct NeedsPeerEarly : NoOpProducer<NeedsPeerEarly> {
   static constexpr const char* kName = "needs-peer-early";
   static constexpr std::array kConsumes{Needs(kPeer)};
 };
+constexpr AttributeKind kWho{"who", EPP_T_I64, EPP_SCOPE_REQUEST};
+struct Who : Creatable<Who> {
+  static constexpr const char* kName = "who";
+  static constexpr const char* kDoc = "Reads headers.";
+  static constexpr std::array kProduces{Makes(kWho)};
+  Status RequestHeader(const Call&, Outputs&) const { return {}; }
+};
+struct ReadsWho : NoOpProducer<ReadsWho> {
+  static constexpr const char* kName = "reads-who";
+  static constexpr std::array kConsumes{Needs(kWho)};
+};
+struct EarlyBird : Creatable<EarlyBird> {
+  static constexpr const char* kName = "early-bird";
+  static constexpr const char* kDoc = "Cannot know any endpoint.";
+  static constexpr std::array kProduces{Makes({"E", EPP_T_I64, 1, nullptr})};
+  Status RequestHeader(const Call&, Outputs&) const { return {}; }
+};
+struct Gatekeeper : Creatable<Gatekeeper> {
+  static constexpr const char* kName = "gatekeeper";
+  static constexpr const char* kDoc = "Screens and admits.";
+  static constexpr std::array kConsumes{Uses({"A", EPP_T_I64, 1, nullptr})};
+  Status Screen(const Call&, const Candidates&, Keep&) const { return {}; }
+  Status Admit(const Call&, const Candidates&) const { return {}; }
+};
 
 // Tells when instances come and go.
 struct Traced : NoOpFilter<Traced> {
@@ -202,8 +226,8 @@ struct GenerationTest : testing::Test {
   static void Add(Rig& to) {
     AddTypes<MakesA, MakesB, MakesAAsText, ReadsA, ReadsByPlugin, Hen, Egg, Ouroboros, Typed,
              Broken, Labels, WrongLabel, WrongAge, OpaqueScraper, ScrapingProducer, FailingSource,
-             Traced, Serial, PublishingHandler, ColumnHandler, Yes, NearPeer, NeedsPeerEarly>(
-        *to.catalog);
+             Traced, Serial, PublishingHandler, ColumnHandler, Yes, NearPeer, NeedsPeerEarly, Who,
+             ReadsWho, EarlyBird, Gatekeeper>(*to.catalog);
   }
   Rig rig;
 };
@@ -352,6 +376,34 @@ TEST_F(GenerationTest, AnUnmetOptionalKeyIsANullColumnAndWarnsWhenNamed) {
   EXPECT_EQ(Bound(*g, "reads-a").request_columns[0].kind, Source::Kind::kNone);
   ASSERT_EQ(rig.out.warnings(), 1u);
   EXPECT_THAT(rig.out.Render(), HasSubstr("would use B/nobody, which no plugin produces"));
+}
+
+TEST_F(GenerationTest, GatesAreWired) {
+  const auto g =
+      rig.Build("plugins: [{name: h, type: who}, {type: reads-who}, {type: gatekeeper}]");
+  ASSERT_TRUE(g) << rig.out.Render();
+  const scheduling::Wiring& wiring = g->serving().wiring;
+  ASSERT_EQ(wiring.headers.size(), 1u);
+  EXPECT_EQ(wiring.headers[0].plugin->name(), "h");
+  EXPECT_TRUE(wiring.headers[0].publishes);
+  ASSERT_EQ(wiring.screeners.size(), 1u);
+  ASSERT_EQ(wiring.admitters.size(), 1u);
+  EXPECT_EQ(Bound(*g, "gatekeeper").columns[0].kind, Source::Kind::kNone);
+  // A key of no producer in particular comes from whoever produces it.
+  EXPECT_THAT(Bound(*g, "h").request_outputs,
+              ElementsAre(Bound(*g, "reads-who").request_columns[0].index));
+  const config::Diagnostic d = rig.ErrorOf("plugins: [{type: early-bird}]");
+  EXPECT_EQ(d.code, "EPP-CFG-ATTRIBUTE-TYPE");
+}
+
+TEST_F(GenerationTest, AKeyOfNoProducerInParticular) {
+  EXPECT_EQ(rig.ErrorOf("plugins: [{type: reads-who}]").code, "EPP-CFG-NO-PRODUCER");
+  const config::Diagnostic d =
+      rig.ErrorOf("plugins: [{name: x, type: who}, {name: y, type: who}, {type: reads-who}]");
+  EXPECT_EQ(d.code, "EPP-CFG-WHICH-PRODUCER");
+  EXPECT_EQ(d.message,
+            "plugin \"reads-who\" (reads-who) reads who, which several plugins produce: \"x\", "
+            "\"y\"");
 }
 
 TEST_F(GenerationTest, TwoProducersOfOneKey) {

@@ -12,11 +12,22 @@ namespace {
 using scheduling::Point;
 
 // The label values of the reference.
-constexpr std::array<std::string_view, 12> kPointNames = {
-    "RequestParsing", "ResponseParsing",  "DataProducer",
-    "ProfilePicker",  "Filter",           "Scorer",
-    "Picker",         "Decider",          "ProcessProfilesResults",
-    "PreRequest",     "ResponseReceived", "ResponseStreaming",
+constexpr std::array<std::string_view, 15> kPointNames = {
+    "RequestParsing",
+    "ResponseParsing",
+    "RequestHeader",
+    "Screener",
+    "DataProducer",
+    "Admission",
+    "ProfilePicker",
+    "Filter",
+    "Scorer",
+    "Picker",
+    "Decider",
+    "ProcessProfilesResults",
+    "PreRequest",
+    "ResponseReceived",
+    "ResponseStreaming",
 };
 
 // The points at which an instance can be called, from its interfaces.
@@ -25,8 +36,14 @@ bool CalledAt(const loader::Instance& instance, Point point) {
     case Point::kParseRequest:
     case Point::kParseResponse:
       return instance.type().Implements(EPP_PARSER_ID);
+    case Point::kRequestHeader:
+      return instance.type().Implements(EPP_REQUEST_HEADER_ID);
+    case Point::kScreener:
+      return instance.type().Implements(EPP_SCREENER_ID);
+    case Point::kAdmitter:
+      return instance.type().Implements(EPP_ADMITTER_ID);
     case Point::kProducer:
-      return instance.type().Implements(EPP_PRODUCER_ID);
+      return scheduling::IsProducer(instance.type());
     case Point::kProfilePicker:
     case Point::kProcessResults:
       return instance.type().Implements(EPP_PROFILE_HANDLER_ID);

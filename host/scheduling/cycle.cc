@@ -10,6 +10,7 @@
 
 #include "host/base/str_cat.h"
 #include "host/loader/guard.h"
+#include "host/scheduling/calls.h"
 #include "host/scheduling/outputs.h"
 #include "host/scheduling/record.h"
 #include "host/scheduling/steering.h"
@@ -38,63 +39,6 @@ void* PluginKeep(void* context, uint64_t size, uint64_t align) EPP_NOEXCEPT {
   return AllocIn(*static_cast<RequestContext*>(context)->kept, size, align);
 }
 
-uint64_t* Zeroed(size_t bits, Arena& arena) {
-  const std::span<uint64_t> words = arena.AllocArray<uint64_t>((bits + 63) / 64);
-  std::fill(words.begin(), words.end(), 0);
-  return words.data();
-}
-
-bool TestBit(const uint64_t* words, uint32_t i) { return words[i / 64] >> (i % 64) & 1; }
-void SetBit(uint64_t* words, uint32_t i) { words[i / 64] |= uint64_t{1} << (i % 64); }
-
-epp_error EmptyError() {
-  epp_error err;
-  err.struct_size = sizeof(err);
-  err.code = EPP_OK;
-  err.message[0] = '\0';
-  return err;
-}
-
-// Before every call: a plugin that fails without a text must not show another's.
-void Clear(epp_error& err) {
-  err.code = EPP_OK;
-  err.message[0] = '\0';
-}
-
-std::string_view Message(const epp_error& err) {
-  return {err.message, strnlen(err.message, sizeof(err.message))};
-}
-
-// For the next call: a plugin that says nothing must not be heard with another's words.
-void Forget(epp_error& err) {
-  err.code = EPP_OK;
-  err.message[0] = '\0';
-}
-
-// Times one plugin call after another with one clock read each.
-class Stopwatch {
- public:
-  explicit Stopwatch(const RequestContext& context)
-      : context_(context), last_(context.clock->mono_ns()) {}
-  uint64_t now() const { return last_; }
-  void Restart() { last_ = context_.clock->mono_ns(); }
-  uint64_t Lap(const BoundPlugin& plugin, Point point) {
-    const uint64_t now = context_.clock->mono_ns();
-    const uint64_t took = now - last_;
-    last_ = now;
-    context_.observer->Called(context_.worker, plugin, point, took);
-    return took;
-  }
-
- private:
-  const RequestContext& context_;
-  uint64_t last_;
-};
-
-void Count(uint32_t* into, uint64_t ns) {
-  *into = static_cast<uint32_t>(std::min<uint64_t>(uint64_t{*into} + ns, UINT32_MAX));
-}
-
 // total[i] += weight * clamp(scores[i], 0, 1), with what is not finite taken as 0. Leaves the
 // clamped scores behind. Returns how many were not finite.
 uint64_t Accumulate(double* scores, double* totals, uint32_t n, double weight) {
@@ -110,26 +54,6 @@ uint64_t Accumulate(double* scores, double* totals, uint32_t n, double weight) {
     totals[i] += weight * score;
   }
   return bad;
-}
-
-struct Outputs {
-  epp_outputs abi{};
-  epp_out_column* columns = nullptr;
-  epp_out_column* request_columns = nullptr;
-};
-
-Outputs MakeOutputs(const BoundPlugin& plugin, const Wiring& wiring, uint32_t n, Arena& arena) {
-  Outputs out;
-  out.columns = arena.AllocArray<epp_out_column>(plugin.outputs.size() + 1).data();
-  out.request_columns = arena.AllocArray<epp_out_column>(plugin.request_outputs.size() + 1).data();
-  for (size_t i = 0; i < plugin.outputs.size(); ++i) {
-    out.columns[i] = MakeOutput(wiring.produced[plugin.outputs[i]].type, n, arena);
-  }
-  for (size_t i = 0; i < plugin.request_outputs.size(); ++i) {
-    out.request_columns[i] = MakeOutput(wiring.produced[plugin.request_outputs[i]].type, 1, arena);
-  }
-  out.abi = {sizeof(epp_outputs), 0, out.columns, out.request_columns};
-  return out;
 }
 
 // The outcome of a profile that found no target.
@@ -190,7 +114,6 @@ std::optional<Error> RunProfile(RequestContext& context, size_t index) {
       kept = list->Keep(keep, arena);
     } else {
       context.observer->Failed(context.worker, *step.plugin, Point::kFilter, status, Message(err));
-      Forget(err);
     }
     if (log) RecordFilter(*record, *log, *step.plugin, *list, *kept);
     list = kept;
@@ -227,7 +150,6 @@ std::optional<Error> RunProfile(RequestContext& context, size_t index) {
     } else {
       std::memset(out, 0, n * sizeof(double));
       context.observer->Failed(context.worker, *step.plugin, Point::kScorer, status, Message(err));
-      Forget(err);
     }
     const uint64_t took = watch.Lap(*step.plugin, Point::kScorer);
     if (record) Count(&record->score_ns, took);
@@ -350,6 +272,10 @@ epp_call RequestContext::CallFor(const BoundPlugin& plugin, uint64_t now_ns) {
       columns[i] = request_columns && source.kind == Source::Kind::kProduced
                        ? request_columns[source.index]
                        : epp_column{nullptr, nullptr, nullptr};
+      // Asked before its producer ran.
+      if (request_columns && source.kind == Source::Kind::kProduced && !columns[i].values) {
+        columns[i] = EmptyColumn(wiring->produced[source.index].type, 1, *arena);
+      }
     }
   }
   epp_call call{};
@@ -370,71 +296,6 @@ void SetCandidates(RequestContext& context, std::shared_ptr<const pool::Frame> f
   context.frame = std::move(frame);
   context.candidates = CandidateList::Of(*context.frame, rows, count, context.clock->mono_ns(),
                                          *context.wiring, *context.arena);
-}
-
-namespace {
-
-// The columns of a producer that did not run or failed: no row has a value.
-void SetEmpty(RequestContext& context, const BoundPlugin& plugin) {
-  const auto empty = [&](uint32_t produced, uint32_t n) {
-    return EmptyColumn(context.wiring->produced[produced].type, n, *context.arena);
-  };
-  for (const uint32_t produced : plugin.outputs) {
-    context.candidates->SetProduced(produced, empty(produced, context.candidates->size()));
-  }
-  for (const uint32_t produced : plugin.request_outputs) {
-    context.request_columns[produced] = empty(produced, 1);
-  }
-}
-
-}  // namespace
-
-void Produce(RequestContext& context) {
-  const Wiring& wiring = *context.wiring;
-  Arena& arena = *context.arena;
-  const uint32_t n = context.candidates->size();
-  Stopwatch watch(context);
-  epp_error err = EmptyError();
-  for (const ProducerStep& step : wiring.producers) {
-    const BoundPlugin& plugin = *step.plugin;
-    if (plugin.guard().off() ||
-        !std::all_of(step.requires_produced.begin(), step.requires_produced.end(),
-                     [&](uint32_t p) { return TestBit(context.produced_ok, p); })) {
-      SetEmpty(context, plugin);
-      continue;
-    }
-    Outputs out = MakeOutputs(plugin, wiring, n, arena);
-    const epp_call call = context.CallFor(plugin, watch.now());
-    Clear(err);
-    const epp_candidates* in = context.candidates->View(plugin, arena);
-    epp_status status;
-    {
-      const InFlight inside(plugin.guard(), Entry::kProducer, watch.now());
-      status = step.table->produce(plugin.self(context.worker), &call, in, &out.abi, &err);
-    }
-    const uint64_t took = watch.Lap(plugin, Point::kProducer);
-    if (context.record) Count(&context.record->produce_ns, took);
-    if (status != EPP_OK) {
-      context.observer->Failed(context.worker, plugin, Point::kProducer, status, Message(err));
-      Forget(err);
-      SetEmpty(context, plugin);
-      continue;
-    }
-    for (size_t i = 0; i < plugin.outputs.size(); ++i) {
-      const uint32_t produced = plugin.outputs[i];
-      context.candidates->SetProduced(
-          produced, Published(out.columns[i], wiring.produced[produced].type, n, arena));
-      SetBit(context.produced_ok, produced);
-    }
-    for (size_t i = 0; i < plugin.request_outputs.size(); ++i) {
-      const uint32_t produced = plugin.request_outputs[i];
-      const epp_column column =
-          Published(out.request_columns[i], wiring.produced[produced].type, 1, arena);
-      context.request_columns[produced] = column;
-      // A request-scope attribute that was cleared counts as not produced.
-      if (column.validity == nullptr) SetBit(context.produced_ok, produced);
-    }
-  }
 }
 
 std::optional<Error> Schedule(RequestContext& context) {

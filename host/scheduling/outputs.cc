@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <span>
 
+#include "host/scheduling/calls.h"
 #include "host/scheduling/candidates.h"
 
 namespace epp::scheduling {
@@ -20,7 +20,18 @@ size_t ValueSize(int32_t type) {
   }
 }
 
-bool TestBit(const uint64_t* words, uint32_t i) { return words[i / 64] >> (i % 64) & 1; }
+}  // namespace
+
+epp_out_column MakeOutput(int32_t type, uint32_t n, Arena& arena) {
+  epp_out_column out{nullptr, Zeroed(std::max(n, 1u), arena, ~uint64_t{0}), nullptr};
+  if (type == EPP_T_SYMBOL_LIST) return out;
+  const size_t bytes = std::max<size_t>(ValueSize(type) * n, 8);
+  out.values = arena.Alloc(bytes, 64);
+  std::memset(out.values, 0, bytes);
+  return out;
+}
+
+namespace {
 
 // Empties the lists of rows that were cleared, in the producer's own memory.
 void EmptyClearedLists(const epp_out_column& out, uint32_t n) {
@@ -38,14 +49,17 @@ void EmptyClearedLists(const epp_out_column& out, uint32_t n) {
 
 }  // namespace
 
-epp_out_column MakeOutput(int32_t type, uint32_t n, Arena& arena) {
-  const std::span<uint64_t> validity = arena.AllocArray<uint64_t>((std::max(n, 1u) + 63) / 64);
-  std::fill(validity.begin(), validity.end(), ~uint64_t{0});
-  epp_out_column out{nullptr, validity.data(), nullptr};
-  if (type == EPP_T_SYMBOL_LIST) return out;
-  const size_t bytes = std::max<size_t>(ValueSize(type) * n, 8);
-  out.values = arena.Alloc(bytes, 64);
-  std::memset(out.values, 0, bytes);
+Outputs MakeOutputs(const BoundPlugin& plugin, const Wiring& wiring, uint32_t n, Arena& arena) {
+  Outputs out;
+  out.columns = arena.AllocArray<epp_out_column>(plugin.outputs.size() + 1).data();
+  out.request_columns = arena.AllocArray<epp_out_column>(plugin.request_outputs.size() + 1).data();
+  for (size_t i = 0; i < plugin.outputs.size(); ++i) {
+    out.columns[i] = MakeOutput(wiring.produced[plugin.outputs[i]].type, n, arena);
+  }
+  for (size_t i = 0; i < plugin.request_outputs.size(); ++i) {
+    out.request_columns[i] = MakeOutput(wiring.produced[plugin.request_outputs[i]].type, 1, arena);
+  }
+  out.abi = {sizeof(epp_outputs), 0, out.columns, out.request_columns};
   return out;
 }
 

@@ -1,6 +1,8 @@
 // A pool, and plugins made of functions, wired by hand: what runtime builds from a config.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <functional>
 #include <memory>
@@ -34,6 +36,11 @@ struct Lambda {
   ProduceFn produce = {};
   using DecideFn = std::function<Status(const Call&, const Candidates&, bool&)>;
   DecideFn decide = {};
+  using HeaderFn = std::function<Status(const Call&, epp::Outputs&)>;
+  using AdmitFn = std::function<Status(const Call&, const Candidates&)>;
+  HeaderFn header = {};
+  FilterFn screen = {};
+  AdmitFn admit = {};
 
   // What the next Create returns.
   static inline const Lambda* next = nullptr;
@@ -60,6 +67,11 @@ struct Lambda {
   Status Produce(const Call& c, const Candidates& in, epp::Outputs& out) const {
     return produce(c, in, out);
   }
+  Status RequestHeader(const Call& c, epp::Outputs& out) const { return header(c, out); }
+  Status Screen(const Call& c, const Candidates& in, epp::Keep& keep) const {
+    return screen(c, in, keep);
+  }
+  Status Admit(const Call& c, const Candidates& in) const { return admit(c, in); }
 };
 
 struct Watch final : Observer {
@@ -197,6 +209,28 @@ class Rig {
     handler.choose = std::move(choose);
     handler.conclude = std::move(conclude);
   }
+  // A header plugin that makes one attribute of the request.
+  BoundPlugin* AddHeader(std::string name, int32_t type, Lambda::HeaderFn header) {
+    BoundPlugin* plugin = Add(std::move(name), {.header = std::move(header)});
+    plugin->request_outputs.push_back(static_cast<uint32_t>(wiring.produced.size()));
+    wiring.produced.push_back({"key", plugin->name(), type, EPP_SCOPE_REQUEST});
+    HeaderStep step;
+    step.plugin = plugin;
+    step.table = plugin->instance->Get<epp_request_header>(EPP_REQUEST_HEADER_ID);
+    step.publishes = true;
+    wiring.headers.push_back(step);
+    return plugin;
+  }
+  BoundPlugin* AddScreener(std::string name, Lambda::FilterFn screen) {
+    BoundPlugin* plugin = Add(std::move(name), {.screen = std::move(screen)});
+    wiring.screeners.push_back({plugin, plugin->instance->Get<epp_screener>(EPP_SCREENER_ID)});
+    return plugin;
+  }
+  BoundPlugin* AddAdmitter(std::string name, Lambda::AdmitFn admit) {
+    BoundPlugin* plugin = Add(std::move(name), {.admit = std::move(admit)});
+    wiring.admitters.push_back({plugin, plugin->instance->Get<epp_admitter>(EPP_ADMITTER_ID)});
+    return plugin;
+  }
   void Read(BoundPlugin* plugin, uint32_t produced) {
     (wiring.produced[produced].scope == EPP_SCOPE_REQUEST ? plugin->request_columns
                                                           : plugin->columns)
@@ -236,7 +270,7 @@ class Rig {
   }
   std::optional<Error> Run() {
     Begin();
-    Produce(context);
+    EXPECT_TRUE(Produce(context));
     return Schedule(context);
   }
   // Positions, among the candidates, of the targets of a profile.

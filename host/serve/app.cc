@@ -528,6 +528,11 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       file = {command_line_.flags.endpoints_file, true, false};
     } else if (const auto discovery = generations_->current()->discovery()) {
       file = pool::FileDiscoverySettingsOf(discovery->self());
+    } else if (runtime::HasService(*generations_->current())) {
+      // It needs no endpoints; who sends requests here anyhow is told that there are none.
+      wants_endpoints_ = false;
+      pool_loaded_.store(true, std::memory_order_release);
+      return absl::OkStatus();
     } else {
       diagnostics.Error({}, "EPP-CFG-NO-DISCOVERY",
                         "no endpoint discovery is configured: want dataLayer.discovery with a "
@@ -595,6 +600,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     services.objects = objects_->slot();
     services.metrics = &platform_.metrics();
     services.decisions = &rings_;
+    services.operations = &platform_.hub().operations();
     services.shadow = shadows_->slot();
     services.identifier_key = SipKey::Random();
     services.random_seed = SipKey::Random().k0;
@@ -605,6 +611,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     services.options.single_destination = settings_.single_destination;
     services.options.strip_system_headers = settings_.strip_system_headers;
     services.options.bodyless_unavailable = settings_.bodyless_unavailable;
+    services.options.own_denials = settings_.own_denials;
     // Four scrapes late is more than bad luck.
     services.options.shed_stale_ns = std::max(services.options.shed_stale_ns,
                                               4 * static_cast<uint64_t>(settings_.scrape_interval));
@@ -701,7 +708,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     const int total = status.pool.total();
     const int stale = total - status.pool.fresh;
     health_of_plugins_.Watch(*generations_->current(), *platform_.catalog(), now);
-    conditions_.Set(kPoolEmpty, total == 0, "the pool has no endpoints");
+    conditions_.Set(kPoolEmpty, total == 0 && wants_endpoints_, "the pool has no endpoints");
     conditions_.Set(kMetricsStale, stale > 0,
                     StrCat(stale, " of ", total, " endpoints have no fresh metrics"));
     if (envoy_endpoints_) {
@@ -731,14 +738,22 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       done_.store(true);
     });
     bool cut = false;
-    for (int tenths = 0; !done_.load(); ++tenths) {
+    runtime::Services& services = generations_->services();
+    // Like the streams: new work is taken until the window ends, then what runs is finished.
+    const uint64_t last_new_ns = clock_.mono_ns() + static_cast<uint64_t>(settings_.drain);
+    for (int tenths = 0; !done_.load() || !services.empty(); ++tenths) {
       if (tenths % 10 == 0 && hooks.draining) hooks.draining(grpc_->open_streams());
+      if (const uint64_t now = clock_.mono_ns(); now >= last_new_ns) {
+        services.DrainAll(now + static_cast<uint64_t>(absl::ToInt64Nanoseconds(kFinishWithin)));
+        services.Look(now);
+      }
       const timespec tick{0, 100'000'000};
       const int signal = sigtimedwait(&signals, nullptr, &tick);
       if (signal == SIGTERM || signal == SIGINT) {
         EPP_LOG_EXEMPT(kWarn, "main", "second signal: streams are cut",
                        {{"streams", grpc_->open_streams()}});
         cut = true;
+        services.StopAll();
         grpc_->Stop();
       }
     }
@@ -757,6 +772,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   size_t endpoints_at_start_ = 0;
   std::string endpoints_path_;
   bool multicluster_ = false;
+  bool wants_endpoints_ = true;
   std::atomic<bool> pool_loaded_{false};
   std::atomic<bool> draining_{false};
   std::atomic<bool> done_{false};

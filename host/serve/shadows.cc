@@ -43,6 +43,7 @@ loader::HostServicesOptions HostOptions(Platform& platform, loader::LogSink* log
   options.log = log;
   options.metrics = metrics;
   options.interner = &platform.pool().interner();
+  options.extensions = &platform.hub();
   return options;
 }
 
@@ -51,7 +52,7 @@ std::vector<std::string> OwnProducers(const runtime::Generation& candidate) {
   std::vector<std::string> names;
   for (size_t i = 0; i < candidate.instances().size(); ++i) {
     const loader::Instance& instance = *candidate.instances()[i];
-    if (!candidate.shared(i) && instance.type().Implements(EPP_PRODUCER_ID) &&
+    if (!candidate.shared(i) && scheduling::IsProducer(instance.type()) &&
         instance.type().Implements(EPP_PRE_REQUEST_ID)) {
       names.push_back(instance.name());
     }

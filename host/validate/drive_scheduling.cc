@@ -76,9 +76,13 @@ void Driver::Pick(RequestRun& run, const std::vector<double>& totals) {
   transcript_.Add("pick", status, BytesOf(picks, *count));
 }
 
-// A handler says which profiles it can work with; which those are is a matter of configuration.
-bool Driver::AgreeOnProfiles() {
-  if (!profiles_.empty()) return true;
+// A handler says which profiles it can work with; which those are is a matter of configuration. One
+// set after another serves the requests.
+bool Driver::AgreeOnProfiles(uint64_t request) {
+  if (!accepted_.empty()) {
+    profiles_ = accepted_[request % accepted_.size()];
+    return true;
+  }
   const auto* const table = Get<epp_profile_handler>(EPP_PROFILE_HANDLER_ID);
   static const std::array<std::vector<std::string>, 4> kSets{
       std::vector<std::string>{"default"}, std::vector<std::string>{"prefill", "decode"},
@@ -92,12 +96,11 @@ bool Driver::AgreeOnProfiles() {
     const epp_status status = Invoke(findings_, "check", name_, table->check, instance_.self(),
                                      names, static_cast<uint32_t>(set.size()), error);
     After("check", status, *error, memory);
-    if (status == EPP_OK) {
-      profiles_ = set;
-      return true;
-    }
+    if (status == EPP_OK) accepted_.push_back(set);
   }
-  return false;
+  if (accepted_.empty()) return false;
+  profiles_ = accepted_[request % accepted_.size()];
+  return true;
 }
 
 namespace {
@@ -176,7 +179,7 @@ void Driver::Decide(RequestRun& run) {
 void Driver::Handle(RequestRun& run) {
   const auto* const table = Get<epp_profile_handler>(EPP_PROFILE_HANDLER_ID);
   const size_t n = run.rows.size();
-  if (table == nullptr || n == 0 || !AgreeOnProfiles()) return;
+  if (table == nullptr || n == 0 || !AgreeOnProfiles(run.number)) return;
   Frame frame(instance_, world_, scenario_, run);
   Memory& memory = frame.memory();
   const auto count = static_cast<uint32_t>(profiles_.size());

@@ -144,6 +144,18 @@ class Everything {
   struct State {
     uint64_t hooks;
   };
+  Status RequestHeader(const Call& call, Outputs&) const {
+    if (call.header("x-refuse")) return {EPP_UNAUTHENTICATED, "refused"};
+    return {};
+  }
+  Status Screen(const Call&, const Candidates& in, Keep& keep) const {
+    for (size_t i = 1; i < in.size(); ++i) keep.Set(i);
+    return {};
+  }
+  Status Admit(const Call& call, const Candidates& in) const {
+    if (call.request().priority >= 0) return {};
+    return {EPP_RESOURCE_EXHAUSTED, std::to_string(in.size()) + " endpoints are busy"};
+  }
   Status Produce(const Call& call, const Candidates& in, Outputs& out) const {
     call.state<State>() = call.Keep<State>();
     ++call.state<State>()->hooks;

@@ -25,15 +25,6 @@ using ::testing::IsEmpty;
 // Plugin types that stock configurations name and that do not exist yet. Who adds one takes it out;
 // configurations that name one are refused for it, and nothing else is asked of them.
 const std::set<std::string> kPending = {
-    // prefill and decode
-    "always-disagg-multimodal-decider",
-    "always-disagg-pd-decider",
-    "data-parallel-profile-handler",
-    "disagg-headers-handler",
-    "disagg-profile-handler",
-    "pd-profile-handler",
-    "prefill-header-handler",
-    "prefix-based-pd-decider",
     // producers
     "burst-prefix-cache-producer",
     "p2p-source-producer",

@@ -121,6 +121,7 @@ Harness::Harness(HarnessOptions options)
   services_.objects = &objects_;
   services_.metrics = &platform_->metrics();
   services_.decisions = rings_.get();
+  services_.operations = &platform_->hub().operations();
   conditions_ = std::make_unique<serve::Conditions>(&Clock::Real(), &platform_->metrics(), 1);
   shadows_ = std::make_unique<serve::Shadows>(serve::Shadows::Parts{
       platform_.get(), names_.get(), conditions_.get(), &Clock::Real(), options.shadow_cpu_share,

@@ -456,6 +456,8 @@ class Event {
     usage_ = epp_usage{sizeof(epp_usage), events, prompt, completion, total, cached};
     return *this;
   }
+  // The proxy named the endpoint; without it Served is only the pick.
+  Event& Reported() { return Flag(EPP_SERVED_REPORTED); }
   Event& Served(const Pool& pool, size_t row) {
     raw_.served = &pool.endpoint(row);
     return *this;
