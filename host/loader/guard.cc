@@ -181,6 +181,7 @@ const char* NameOf(Entry entry) {
       "epp.state/1",
       "epp.service/1",
       "load a second time, under another name",
+      "epp.decider/1",
   };
   const auto i = static_cast<size_t>(entry);
   return i < kNames.size() ? kNames[i] : "?";

@@ -43,6 +43,7 @@ enum class Entry : uint32_t {
   kState,
   kService,
   kLoadAgain,
+  kDecider,
 };
 
 // "epp.scorer/1", or a word for what is no interface.

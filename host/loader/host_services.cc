@@ -96,6 +96,7 @@ struct InstanceHost::Context {
   std::string type;
   std::string name;
   bool own_metric_names = false;
+  std::unique_ptr<Extensions> extensions;  // kept with the table, which may be called too late
   std::atomic<Phase> phase{Phase::kCreating};
   std::atomic<bool> reported{false};
 
@@ -238,17 +239,48 @@ struct InstanceHost::Context {
     if (self != nullptr && series != 0) self->options->metrics->Add(series, value);
   }
 
-  static const void* GetExtension(void* ctx, const char*) noexcept {
-    (void)Live(ctx, "get_extension");
-    return nullptr;
+  static epp_status BorrowListener(void* ctx, epp_str address, int32_t* fd,
+                                   epp_error* error) noexcept {
+    Context* self = Live(ctx, "borrow");
+    if (self == nullptr) return EPP_FAILED_PRECONDITION;
+    const absl::StatusOr<int> lent = self->options->listeners->Borrow(View(address));
+    if (lent.ok()) {
+      *fd = *lent;
+      return EPP_OK;
+    }
+    const auto code = static_cast<epp_status>(lent.status().code());
+    Fill(error, code, MessageOf(lent.status()));
+    return code;
+  }
+  // Also of an instance that is gone: the descriptor is the host's to close.
+  static void GiveListenerBack(void* ctx, int32_t fd) noexcept {
+    static_cast<Context*>(ctx)->options->listeners->GiveBack(fd);
+  }
+
+  static const void* GetExtension(void* ctx, const char* id) noexcept {
+    static constexpr epp_host_listener kListener{sizeof(epp_host_listener), 0, &BorrowListener,
+                                                 &GiveListenerBack};
+    Context* self = Live(ctx, "get_extension");
+    if (self == nullptr || id == nullptr) return nullptr;
+    if (std::string_view(id) == EPP_HOST_LISTENER_ID && self->options->listeners != nullptr) {
+      return &kListener;
+    }
+    return self->extensions == nullptr ? nullptr : self->extensions->Get(id);
   }
 };
 
-InstanceHost::~InstanceHost() { services_->Retire(context_); }
+InstanceHost::~InstanceHost() {
+  Stop();
+  services_->Retire(context_);
+}
 
 const epp_host* InstanceHost::table() const { return &context_->table; }
 
 void InstanceHost::EndCreate() { context_->phase.store(Phase::kLive, std::memory_order_release); }
+
+void InstanceHost::Stop() {
+  if (context_->extensions != nullptr) context_->extensions->Stop();
+}
 
 HostServices::HostServices(const HostServicesOptions& options) : options_(options) {}
 HostServices::~HostServices() = default;
@@ -269,6 +301,7 @@ std::unique_ptr<InstanceHost> HostServices::ForInstance(std::string type, std::s
   context->type = std::move(type);
   context->name = std::move(name);
   context->own_metric_names = own_metric_names;
+  context->extensions = options_.extensions ? options_.extensions->ForInstance() : nullptr;
   context->reported.store(false, std::memory_order_relaxed);
   context->table = {sizeof(epp_host),
                     EPP_ABI_MINOR,

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "host/loader/guard.h"
+#include "host/request/destination.h"
 #include "host/request/director.h"
 #include "host/request/splice.h"
 
@@ -193,9 +194,10 @@ ResponseHeadersVerdict ReceiveResponseHeaders(RequestState& state, std::span<con
   if (const auto served = metadata.String("envoy.lb", "x-gateway-destination-endpoint-served");
       served && state.hooks_ran) {
     for (const auto& endpoint : state.targets) {
-      if (View(endpoint->abi().host_port) != *served) continue;
+      if (DestinationOf(endpoint->abi(), state.destination_port) != *served) continue;
       state.target = &endpoint->abi();
       state.target_reported = true;
+      break;  // with a common port several may look alike
     }
   }
 
@@ -269,6 +271,7 @@ ResponseBodyVerdict ReceiveResponseBody(RequestState& state, std::string_view ch
 }
 
 void Complete(RequestState& state, StreamEnd how) {
+  Abandon(state);
   AskShadow(state);
   state.context.Release();  // a refused request was never sent on
   const uint64_t now = state.services.clock->mono_ns();

@@ -21,6 +21,10 @@ using config::Mark;
 using scheduling::BoundPlugin;
 using scheduling::Source;
 
+// How long a producer may wait that does not say so itself, and at most.
+constexpr uint64_t kProducerTimeoutNs = 400'000'000;
+constexpr uint64_t kMaxProducerTimeoutNs = 3'600'000'000'000;
+
 std::string Quoted(std::string_view name, std::string_view type) {
   return StrCat("\"", name, "\" (", type, ")");
 }
@@ -49,6 +53,13 @@ std::string KindOf(const Declared& attribute) {
   return StrCat(TypeName(attribute.type),
                 attribute.schema.empty() ? std::string() : StrCat(" (", attribute.schema, ")"),
                 attribute.scope == EPP_SCOPE_REQUEST ? " per request" : " per endpoint");
+}
+
+// Whether a parameter names a plugin that must implement `id`.
+bool IsReferenceTo(std::string_view id, const epp_param_spec& spec, const epp_value& value) {
+  return value.type == EPP_P_PLUGIN && value.present && value.v.str.size > 0 &&
+         EPP_HAS(&spec, epp_param_spec, interface_id) && spec.interface_id != nullptr &&
+         id == spec.interface_id;
 }
 
 // What a plugin left in its error buffer.
@@ -155,7 +166,7 @@ class Generation::Builder {
   std::shared_ptr<HeldInstance> Live(const config::PluginSpec& spec) const {
     if (environment_.live == nullptr) return nullptr;
     for (const char* called :
-         {EPP_FILTER_ID, EPP_SCORER_ID, EPP_PICKER_ID, EPP_PROFILE_HANDLER_ID}) {
+         {EPP_FILTER_ID, EPP_SCORER_ID, EPP_PICKER_ID, EPP_PROFILE_HANDLER_ID, EPP_DECIDER_ID}) {
       if (spec.type->Implements(called)) return nullptr;
     }
     for (const auto& held : environment_.live->held_) {
@@ -181,7 +192,7 @@ class Generation::Builder {
         }
         const loader::TypeEntry* type =
             need.overridden ? nullptr : environment_.catalog->Find(need.producer);
-        if (type == nullptr || !type->Implements(EPP_PRODUCER_ID)) {
+        if (type == nullptr || !scheduling::IsProducer(*type)) {
           MissingProducer(i, need);
           continue;
         }
@@ -227,12 +238,6 @@ class Generation::Builder {
     }
   }
 
-  // Attributes made for every request, not scraped.
-  bool PerRequest(size_t plugin) {
-    const loader::TypeEntry& type = *specs()[plugin].type;
-    return type.Implements(EPP_PRODUCER_ID) || type.Implements(EPP_REQUEST_HEADER_ID);
-  }
-
   void MissingProducer(size_t consumer, const Declared& need) {
     std::string others;
     for (size_t i = 0; i < declarations_.size(); ++i) {
@@ -250,17 +255,28 @@ class Generation::Builder {
         "", hint);
   }
 
+  // Whether what a plugin produces comes into being with each request.
+  bool PerRequest(size_t plugin) const {
+    const loader::TypeEntry& type = *generation_->config_.plugins[plugin].type;
+    return scheduling::IsProducer(type) || type.Implements(EPP_REQUEST_HEADER_ID) ||
+           type.Implements(EPP_PROFILE_HANDLER_ID);
+  }
+
   // Numbers every produced attribute: per request, or in the frame.
   void Index() {
     for (size_t i = 0; i < specs().size(); ++i) {
       const bool per_request = PerRequest(i);
-      const bool headers_only = per_request && !specs()[i].type->Implements(EPP_PRODUCER_ID);
+      const bool producer = scheduling::IsProducer(*specs()[i].type);
       for (const Declared& declared : declarations_[i].produces) {
-        if (headers_only && declared.scope != EPP_SCOPE_REQUEST) {
+        if (per_request && !producer && declared.scope != EPP_SCOPE_REQUEST) {
           out_.Error(specs()[i].mark, "EPP-CFG-ATTRIBUTE-TYPE",
                      StrCat("plugin ", Quoted(specs()[i].name, specs()[i].type->name()),
-                            " produces ", declared.FullName(),
-                            " per endpoint, but runs before the endpoints are known"));
+                            " produces ", KindOf(declared),
+                            specs()[i].type->Implements(EPP_REQUEST_HEADER_ID)
+                                ? " per endpoint, but runs before the endpoints are known"
+                                : ", but a profile handler can publish only what is of request "
+                                  "scope"));
+          continue;
         }
         Producer producer{i, per_request, 0, &declared};
         if (per_request) {
@@ -305,7 +321,7 @@ class Generation::Builder {
     std::vector<size_t> producers;
     std::map<size_t, size_t> position;  // of a plugin among producers
     for (size_t i = 0; i < specs().size(); ++i) {
-      if (!specs()[i].type->Implements(EPP_PRODUCER_ID)) continue;
+      if (!scheduling::IsProducer(*specs()[i].type)) continue;
       position[i] = producers.size();
       producers.push_back(i);
     }
@@ -314,9 +330,15 @@ class Generation::Builder {
       for (const Declared& need : declarations_[producers[p]].consumes) {
         const auto it = producers_.find(need.FullName());
         if (it == producers_.end() || !it->second.per_request) continue;
-        if (!position.contains(it->second.plugin)) continue;  // a header plugin: ran long before
-        const size_t before = position[it->second.plugin];
         const bool optional = need.flags & EPP_ATTR_OPTIONAL;
+        if (!position.contains(it->second.plugin)) {
+          // Header plugins ran long before; the profile handler publishes when producers are done.
+          const bool early =
+              specs()[it->second.plugin].type->Implements(EPP_REQUEST_HEADER_ID);
+          if (!early && !optional) TooLate(producers[p], need);
+          continue;
+        }
+        const size_t before = position[it->second.plugin];
         if (before == p && optional) continue;
         (optional ? nodes[p].optional : nodes[p].required).push_back(before);
       }
@@ -337,7 +359,15 @@ class Generation::Builder {
       if (generation_->shared_[plugin]) continue;
       scheduling::ProducerStep step;
       step.plugin = &wiring().plugins[plugin];
-      step.table = step.plugin->instance->Get<epp_producer>(EPP_PRODUCER_ID);
+      const loader::Instance& instance = *step.plugin->instance;
+      step.table = instance.Get<epp_producer>(EPP_PRODUCER_ID);
+      if (step.table == nullptr) {
+        step.async = instance.Get<epp_async_producer>(EPP_ASYNC_PRODUCER_ID);
+        const loader::InFlight inside(step.plugin->guard(), loader::Entry::kProducer, 0);
+        step.timeout_ns = step.async->timeout_ns(instance.self());
+        if (step.timeout_ns == 0) step.timeout_ns = kProducerTimeoutNs;
+        step.timeout_ns = std::min(step.timeout_ns, kMaxProducerTimeoutNs);
+      }
       for (const Declared& need : declarations_[plugin].consumes) {
         const auto it = producers_.find(need.FullName());
         if (it != producers_.end() && it->second.per_request && !(need.flags & EPP_ATTR_OPTIONAL)) {
@@ -346,6 +376,13 @@ class Generation::Builder {
       }
       wiring().producers.push_back(std::move(step));
     }
+  }
+
+  void TooLate(size_t consumer, const Declared& need) {
+    out_.Error(specs()[consumer].mark, "EPP-CFG-TOO-LATE",
+               StrCat("producer ", Quoted(specs()[consumer].name, specs()[consumer].type->name()),
+                      " needs ", need.FullName(),
+                      ", which the profile handler publishes after producers have run"));
   }
 
   void Bind(size_t index) {
@@ -357,6 +394,7 @@ class Generation::Builder {
     if (!PerRequest(index)) return;
     for (const Declared& made : declarations_[index].produces) {
       const auto it = producers_.find(made.FullName());
+      if (it == producers_.end()) continue;  // which was reported
       (made.scope == EPP_SCOPE_REQUEST ? bound.request_outputs : bound.outputs)
           .push_back(it->second.index);
     }
@@ -428,6 +466,7 @@ class Generation::Builder {
     const BoundPlugin* handler = &wiring().plugins[generation_->config_.profile_handler];
     wiring().handler = {handler,
                         handler->instance->Get<epp_profile_handler>(EPP_PROFILE_HANDLER_ID)};
+    WireDeciders(*handler);
     epp_error err{sizeof(epp_error), EPP_OK, {}};
     epp_status status;
     {
@@ -443,6 +482,23 @@ class Generation::Builder {
     }
   }
 
+  // The plugins that parameters of the handler name as deciders. They belong to the generation, not
+  // to the handler: it may be kept while they are made anew.
+  void WireDeciders(const BoundPlugin& handler) {
+    const config::PluginSpec& spec = specs()[handler.index];
+    const epp_plugin_type& type = *spec.type->type;
+    const std::span<const epp_value> values = spec.params->view();
+    wiring().deciders.resize(values.size());
+    for (size_t p = 0; p < values.size(); ++p) {
+      if (!IsReferenceTo(EPP_DECIDER_ID, *type.params[p], values[p])) continue;
+      const std::string_view name(values[p].v.str.data, values[p].v.str.size);
+      for (const BoundPlugin& plugin : wiring().plugins) {
+        if (plugin.name() != name) continue;
+        wiring().deciders[p] = {&plugin, plugin.instance->Get<epp_decider>(EPP_DECIDER_ID)};
+      }
+    }
+  }
+
   void WireHooks() {
     for (const BoundPlugin& plugin : wiring().plugins) {
       if (generation_->shared_[plugin.index]) continue;
@@ -450,7 +506,7 @@ class Generation::Builder {
         scheduling::HeaderStep step;
         step.plugin = &plugin;
         step.table = table;
-        step.publishes = !plugin.instance->type().Implements(EPP_PRODUCER_ID);
+        step.publishes = !scheduling::IsProducer(plugin.instance->type());
         wiring().headers.push_back(step);
       }
       if (const auto* table = plugin.instance->Get<epp_screener>(EPP_SCREENER_ID)) {

@@ -13,6 +13,7 @@
 #include "host/scheduling/calls.h"
 #include "host/scheduling/outputs.h"
 #include "host/scheduling/record.h"
+#include "host/scheduling/steering.h"
 
 namespace epp::scheduling {
 namespace {
@@ -239,9 +240,14 @@ void RequestContext::Prepare() {
   std::fill(results, results + profiles, EmptyResult(EPP_PROFILE_NOT_RUN));
   scored = arena->AllocArray<Scored>(profiles + 1).data();
   std::fill(scored, scored + profiles, Scored{});
-  scheduling = {sizeof(epp_scheduling),          static_cast<uint32_t>(profiles),
-                static_cast<uint32_t>(profiles), 0,
-                wiring->profile_names.data(),    results};
+  scheduling = {sizeof(epp_scheduling),
+                static_cast<uint32_t>(profiles),
+                static_cast<uint32_t>(profiles),
+                0,
+                wiring->profile_names.data(),
+                results,
+                nullptr};
+  destination_port.reset();
 }
 
 void RequestContext::Release() {
@@ -292,70 +298,6 @@ void SetCandidates(RequestContext& context, std::shared_ptr<const pool::Frame> f
                                          *context.wiring, *context.arena);
 }
 
-namespace {
-
-// The columns of a producer that did not run or failed: no row has a value.
-void SetEmpty(RequestContext& context, const BoundPlugin& plugin) {
-  const auto empty = [&](uint32_t produced, uint32_t n) {
-    return EmptyColumn(context.wiring->produced[produced].type, n, *context.arena);
-  };
-  for (const uint32_t produced : plugin.outputs) {
-    context.candidates->SetProduced(produced, empty(produced, context.candidates->size()));
-  }
-  for (const uint32_t produced : plugin.request_outputs) {
-    context.request_columns[produced] = empty(produced, 1);
-  }
-}
-
-}  // namespace
-
-void Produce(RequestContext& context) {
-  const Wiring& wiring = *context.wiring;
-  Arena& arena = *context.arena;
-  const uint32_t n = context.candidates->size();
-  Stopwatch watch(context);
-  epp_error err = EmptyError();
-  for (const ProducerStep& step : wiring.producers) {
-    const BoundPlugin& plugin = *step.plugin;
-    if (plugin.guard().off() ||
-        !std::all_of(step.requires_produced.begin(), step.requires_produced.end(),
-                     [&](uint32_t p) { return TestBit(context.produced_ok, p); })) {
-      SetEmpty(context, plugin);
-      continue;
-    }
-    Outputs out = MakeOutputs(plugin, wiring, n, arena);
-    const epp_call call = context.CallFor(plugin, watch.now());
-    Clear(err);
-    const epp_candidates* in = context.candidates->View(plugin, arena);
-    epp_status status;
-    {
-      const InFlight inside(plugin.guard(), Entry::kProducer, watch.now());
-      status = step.table->produce(plugin.self(context.worker), &call, in, &out.abi, &err);
-    }
-    const uint64_t took = watch.Lap(plugin, Point::kProducer);
-    if (context.record) Count(&context.record->produce_ns, took);
-    if (status != EPP_OK) {
-      context.observer->Failed(context.worker, plugin, Point::kProducer, status, Message(err));
-      SetEmpty(context, plugin);
-      continue;
-    }
-    for (size_t i = 0; i < plugin.outputs.size(); ++i) {
-      const uint32_t produced = plugin.outputs[i];
-      context.candidates->SetProduced(
-          produced, Published(out.columns[i], wiring.produced[produced].type, n, arena));
-      SetBit(context.produced_ok, produced);
-    }
-    for (size_t i = 0; i < plugin.request_outputs.size(); ++i) {
-      const uint32_t produced = plugin.request_outputs[i];
-      const epp_column column =
-          Published(out.request_columns[i], wiring.produced[produced].type, 1, arena);
-      context.request_columns[produced] = column;
-      // A request-scope attribute that was cleared counts as not produced.
-      if (column.validity == nullptr) SetBit(context.produced_ok, produced);
-    }
-  }
-}
-
 std::optional<Error> Schedule(RequestContext& context) {
   const Wiring& wiring = *context.wiring;
   const BoundPlugin& handler = *wiring.handler.plugin;
@@ -366,6 +308,7 @@ std::optional<Error> Schedule(RequestContext& context) {
   Stopwatch watch(context);
   if (handler.guard().stuck()) return Stuck("profile handler", handler);
 
+  Steering steering(context);
   int32_t* decisions = context.arena->AllocArray<int32_t>(profiles + 1).data();
   // Each round must run a profile that has not run, so this ends.
   for (size_t round = 0; round <= profiles; ++round) {
@@ -374,6 +317,7 @@ std::optional<Error> Schedule(RequestContext& context) {
     const epp_call call = context.CallFor(handler, watch.now());
     Clear(err);
     const epp_candidates* in = context.candidates->View(handler, *context.arena);
+    steering.Begin();
     epp_status status;
     {
       const InFlight inside(handler.guard(), Entry::kProfileHandler, watch.now());
@@ -389,6 +333,7 @@ std::optional<Error> Schedule(RequestContext& context) {
           "profile handler \"" + handler.name() + "\" failed: " + std::string(Message(err)),
           {}};
     }
+    steering.Publish();
     bool ran = false;
     for (size_t p = 0; p < profiles; ++p) {
       if (context.results[p]->state != EPP_PROFILE_NOT_RUN) continue;
@@ -420,6 +365,7 @@ std::optional<Error> Schedule(RequestContext& context) {
   const epp_call call = context.CallFor(handler, watch.now());
   Clear(err);
   const epp_candidates* in = context.candidates->View(handler, *context.arena);
+  steering.Begin();
   epp_status status;
   {
     const InFlight inside(handler.guard(), Entry::kProfileHandler, watch.now());
@@ -435,6 +381,7 @@ std::optional<Error> Schedule(RequestContext& context) {
     }
     return Join(wiring, Message(err), failures);
   }
+  steering.Publish();
   if (primary >= profiles || context.results[primary]->target_count == 0) {
     return Error{ErrorCode::kInternal, "results must be greater than zero", {}};
   }

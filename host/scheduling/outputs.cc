@@ -20,6 +20,8 @@ size_t ValueSize(int32_t type) {
   }
 }
 
+}  // namespace
+
 epp_out_column MakeOutput(int32_t type, uint32_t n, Arena& arena) {
   epp_out_column out{nullptr, Zeroed(std::max(n, 1u), arena, ~uint64_t{0}), nullptr};
   if (type == EPP_T_SYMBOL_LIST) return out;
@@ -28,6 +30,8 @@ epp_out_column MakeOutput(int32_t type, uint32_t n, Arena& arena) {
   std::memset(out.values, 0, bytes);
   return out;
 }
+
+namespace {
 
 // Empties the lists of rows that were cleared, in the producer's own memory.
 void EmptyClearedLists(const epp_out_column& out, uint32_t n) {

@@ -19,6 +19,9 @@ struct Outputs {
 // For n candidates. In arena memory.
 Outputs MakeOutputs(const BoundPlugin& plugin, const Wiring& wiring, uint32_t n, Arena& arena);
 
+// A column to be written: values all 0, validity all 1. Of list types the plugin brings the values.
+epp_out_column MakeOutput(int32_t type, uint32_t n, Arena& arena);
+
 // A column as consumers see it: all valid is a null bitmap, no value reads as 0.
 epp_column Published(const epp_out_column& out, int32_t type, uint32_t n, Arena& arena);
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "host/async/hub.h"
 #include "host/cli/serve_flags.h"
 #include "host/config/endpoint_picker_config.h"
 #include "host/loader/catalog.h"
@@ -16,6 +17,7 @@
 #include "host/pool/pool.h"
 #include "host/preflight/quarantine.h"
 #include "host/runtime/generation.h"
+#include "host/runtime/listeners.h"
 #include "host/serve/plugin_sinks.h"
 #include "host/telemetry/epp_metrics.h"
 
@@ -107,6 +109,7 @@ class Platform {
   std::shared_ptr<const loader::Catalog> catalog() const;
   pool::Pool& pool() { return pool_; }
   telemetry::EppMetrics& metrics() { return metrics_; }
+  async::Hub& hub() { return hub_; }
   telemetry::Registry& registry() { return registry_; }
   uint32_t workers() const { return workers_; }
 
@@ -123,6 +126,8 @@ class Platform {
   PluginLog plugin_log_;
   PluginMetrics plugin_metrics_;
   pool::Pool pool_;
+  runtime::Listeners listeners_;
+  async::Hub hub_;
   loader::HostServices host_;
 };
 

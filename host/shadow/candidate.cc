@@ -214,7 +214,7 @@ std::unique_ptr<request::ShadowRun> Candidate::Decide(RequestState& state) {
     const SameChances chances(state.sample.random);
     error = scheduling::ReadHeaders(context);
     if (!error) {
-      scheduling::Produce(context);
+      (void)scheduling::Produce(context);  // what would wait fails, for nobody waits for a shadow
       error = scheduling::Schedule(context);
     }
     ledger_->tally.Add(worker, Compare(state, context, error));

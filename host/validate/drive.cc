@@ -215,6 +215,7 @@ void Driver::Request(uint64_t number) {
   if (!totals) totals.emplace(run.rows.size(), 0.5);
   Pick(run, *totals);
   Handle(run);
+  Decide(run);
   PreRequest(run);
   Respond(run);
   ParseResponses(run);

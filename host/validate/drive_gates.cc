@@ -13,7 +13,8 @@ void Driver::ReadHeaders(RequestRun& run) {
   Memory& memory = frame.memory();
   std::vector<const epp_attr_spec*> made;
   std::vector<epp_out_column> columns;
-  if (Get<epp_producer>(EPP_PRODUCER_ID) == nullptr) {
+  if (Get<epp_producer>(EPP_PRODUCER_ID) == nullptr &&
+      Get<epp_async_producer>(EPP_ASYNC_PRODUCER_ID) == nullptr) {
     for (const epp_attr_spec* spec : instance_.produces()) {
       if (spec->scope == EPP_SCOPE_ENDPOINT) {
         Breach(kProduced, "request_header", "produces an attribute of endpoints, which it cannot");

@@ -131,6 +131,11 @@ class Everything {
     }
     return {EPP_UNAVAILABLE, "no profile has a target"};
   }
+  Status Decide(const Call&, const Candidates& in, bool& yes) const {
+    if (in.size() == 0) return Status::Invalid("want an endpoint");
+    yes = in.column<int64_t>(kQueue)[0] > 5;
+    return {};
+  }
   Status Check(std::span<const epp_str> names) const {
     return names.size() < 2 ? Status::Invalid("want two profiles") : Status();
   }

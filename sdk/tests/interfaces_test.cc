@@ -31,7 +31,7 @@ TEST(Interfaces, AreListedAndAnswered) {
   const epp_plugin_type& type = epp::detail::Type<Everything>::kRecord;
   auto instance = Make<Everything>();
   ASSERT_TRUE(instance.ok()) << instance.error();
-  EXPECT_EQ(type.interface_count, 18u);
+  EXPECT_EQ(type.interface_count, 19u);
   for (uint32_t i = 0; i < type.interface_count; ++i) {
     EXPECT_TRUE(instance.Has(type.interfaces[i])) << type.interfaces[i];
     EXPECT_FALSE(instance.Has((std::string(type.interfaces[i]) + "0").c_str()));

@@ -49,10 +49,15 @@ template <class T> concept IsFilter = requires { &T::Filter; };
 template <class T> concept IsScorer = requires { &T::Score; };
 template <class T> concept IsPicker = requires { &T::Pick; };
 template <class T> concept IsProfileHandler = requires { &T::Choose; &T::Conclude; };
+template <class T> concept IsDecider = requires { &T::Decide; };
 template <class T> concept HasProfileCheck = requires { &T::Check; };
 template <class T> concept IsRequestHeader = requires { &T::RequestHeader; };
 template <class T> concept IsScreener = requires { &T::Screen; };
 template <class T> concept IsProducer = requires { &T::Produce; };
+template <class T> concept IsAsyncProducer = requires { &T::StartProduce; &T::FinishProduce; };
+template <class T> concept HasCancelProduce = requires { &T::CancelProduce; };
+template <class T> concept HasProduceTimeout = requires { &T::ProduceTimeoutNs; };
+template <class T> concept HasProduceFailure = requires { T::kOnProduceFailure; };
 template <class T> concept IsAdmitter = requires { &T::Admit; };
 template <class T> concept IsPreRequest = requires { &T::PreRequest; };
 template <class T> concept IsResponse = requires { T::kWants; };
@@ -72,6 +77,7 @@ template <class T> concept HasStateMember =
     requires { T::kStateVersion; } || requires { &T::SaveState; } || requires { &T::LoadState; };
 template <class T> concept HasStateFollows = requires { T::kStateFollows; };
 template <class T> concept IsService = requires { &T::Start; &T::Drain; &T::Stop; };
+template <class T> concept CountsRunning = requires(const T& t) { { t.Running() } -> std::convertible_to<uint64_t>; };
 template <class T> concept HasParams = requires { T::kParams; };
 template <class T> concept HasConsumes = requires { T::kConsumes; };
 template <class T> concept HasProduces = requires { T::kProduces; };
@@ -170,6 +176,15 @@ struct Type {
       return Self<T>(self).Conclude(Call(call), Scheduling(done), Candidates(in), *primary);
     });
   }
+  static epp_status Decide(void* self, const epp_call* call, const epp_candidates* in,
+                           uint32_t* yes, epp_error* err) noexcept {
+    return Guard(err, [&]() -> Status {
+      bool answer = false;
+      Status status = Self<T>(self).Decide(Call(call), Candidates(in), answer);
+      *yes = answer;
+      return status;
+    });
+  }
   static epp_status Check(void* self, const epp_str* names, uint32_t count,
                           epp_error* err) noexcept {
     return Guard(err, [&]() -> Status {
@@ -203,6 +218,52 @@ struct Type {
       Outputs outputs(out, in->count);
       return Self<T>(self).Produce(Call(call), Candidates(in), outputs);
     });
+  }
+  // An operation crosses the border as a box of the shared pointer that the class made.
+  template <class U>
+  using Box = std::shared_ptr<typename U::Operation>;
+  static constexpr uint32_t OnProduceFailure() {
+    if constexpr (HasProduceFailure<T>)
+      return T::kOnProduceFailure;
+    else
+      return EPP_ASYNC_FAIL_STOP;
+  }
+  static uint64_t ProduceTimeoutNs(void* self) noexcept {
+    if constexpr (HasProduceTimeout<T>) return Self<T>(self).ProduceTimeoutNs();
+    return 0;
+  }
+  template <class U = T>
+  static epp_status StartProduce(void* self, const epp_call* call, const epp_candidates* in,
+                                 const epp_outputs* out, const epp_completion* done,
+                                 void** operation, epp_error* err) noexcept {
+    return Guard(err, [&]() -> Status {
+      Outputs outputs(out, in->count);
+      auto box = std::make_unique<Box<U>>();
+      Status status =
+          Self<U>(self).StartProduce(Call(call), Candidates(in), outputs, Completion(*done), *box);
+      if (status.ok() && *box != nullptr) *operation = box.release();
+      return status;
+    });
+  }
+  template <class U = T>
+  static epp_status FinishProduce(void* self, void* operation, const epp_call* call,
+                                  const epp_candidates* in, const epp_outputs* out,
+                                  epp_error* err) noexcept {
+    const std::unique_ptr<Box<U>> box(static_cast<Box<U>*>(operation));
+    return Guard(err, [&]() -> Status {
+      Outputs outputs(out, in->count);
+      return Self<U>(self).FinishProduce(**box, Call(call), Candidates(in), outputs);
+    });
+  }
+  template <class U = T>
+  static void CancelProduce(void* self, void* operation) noexcept {
+    const std::unique_ptr<Box<U>> box(static_cast<Box<U>*>(operation));
+    if constexpr (HasCancelProduce<U>) {
+      (void)Guard(nullptr, [&]() -> Status {
+        Self<U>(self).CancelProduce(**box);
+        return {};
+      });
+    }
   }
   static epp_status PreRequest(void* self, const epp_call* call, const epp_scheduling* scheduling,
                                const epp_candidates* in, const epp_editor* edit,
@@ -316,6 +377,10 @@ struct Type {
   static void Stop(void* self) noexcept {
     Guard(nullptr, [&]() -> Status { return Self<T>(self).Stop(), Status(); });
   }
+  static uint64_t Running(void* self) noexcept {
+    if constexpr (CountsRunning<T>) return Self<T>(self).Running();
+    return 0;
+  }
 
   // ---- the table of interfaces ----
   static constexpr uint32_t Category() {
@@ -357,6 +422,10 @@ struct Type {
                                                  &Check};
       if (want == EPP_PROFILE_HANDLER_ID) return &table;
     }
+    if constexpr (IsDecider<T>) {
+      static constexpr epp_decider table{sizeof(epp_decider), 0, &Decide};
+      if (want == EPP_DECIDER_ID) return &table;
+    }
     if constexpr (IsRequestHeader<T>) {
       static constexpr epp_request_header table{sizeof(epp_request_header), 0, &RequestHeader};
       if (want == EPP_REQUEST_HEADER_ID) return &table;
@@ -372,6 +441,14 @@ struct Type {
     if constexpr (IsProducer<T>) {
       static constexpr epp_producer table{sizeof(epp_producer), 0, &Produce};
       if (want == EPP_PRODUCER_ID) return &table;
+    }
+    static_assert(!(IsProducer<T> && IsAsyncProducer<T>),
+                  "a type is epp.producer/1 or epp.async-producer/1");
+    if constexpr (IsAsyncProducer<T>) {
+      static constexpr epp_async_producer table{sizeof(epp_async_producer), OnProduceFailure(),
+                                                &ProduceTimeoutNs,          &StartProduce<T>,
+                                                &FinishProduce<T>,          &CancelProduce<T>};
+      if (want == EPP_ASYNC_PRODUCER_ID) return &table;
     }
     if constexpr (IsPreRequest<T>) {
       static constexpr epp_pre_request table{sizeof(epp_pre_request), 0, &PreRequest};
@@ -424,21 +501,24 @@ struct Type {
       if (want == EPP_STATE_ID) return &table;
     }
     if constexpr (IsService<T>) {
-      static constexpr epp_service table{sizeof(epp_service), 0, &Start, &Drain, &Stop};
+      static constexpr epp_service table{
+          sizeof(epp_service), 0, &Start, &Drain, &Stop, CountsRunning<T> ? &Running : nullptr};
       if (want == EPP_SERVICE_ID) return &table;
     }
     return nullptr;
   }
 
   static constexpr auto Interfaces() {
-    constexpr std::array<const char*, 19> ids{
+    constexpr std::array<const char*, 21> ids{
         IsFilter<T> ? EPP_FILTER_ID : nullptr,
         IsScorer<T> ? EPP_SCORER_ID : nullptr,
         IsPicker<T> ? EPP_PICKER_ID : nullptr,
         IsProfileHandler<T> ? EPP_PROFILE_HANDLER_ID : nullptr,
+        IsDecider<T> ? EPP_DECIDER_ID : nullptr,
         IsRequestHeader<T> ? EPP_REQUEST_HEADER_ID : nullptr,
         IsScreener<T> ? EPP_SCREENER_ID : nullptr,
         IsProducer<T> ? EPP_PRODUCER_ID : nullptr,
+        IsAsyncProducer<T> ? EPP_ASYNC_PRODUCER_ID : nullptr,
         IsAdmitter<T> ? EPP_ADMITTER_ID : nullptr,
         IsPreRequest<T> ? EPP_PRE_REQUEST_ID : nullptr,
         IsResponse<T> ? EPP_RESPONSE_ID : nullptr,
