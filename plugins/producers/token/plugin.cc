@@ -271,10 +271,14 @@ class TokenProducer {
   epp::Status Connect(const epp::Context& ctx) {
     const bool named = ctx.has(kVllmUrl) || ctx.has(kVllmTimeout) || ctx.has(kVllmMediaTimeout);
     if (!named && !ctx.has(kModelName)) return {};
+    size_t asks = kModelName;
+    while (!ctx.has(asks)) ++asks;
+    const std::string asked =
+        "parameter \"" + std::string(kParams[asks].spec.name) + "\" asks for vLLM, but ";
     token_producer::Remote::Settings settings;
     settings.model = ctx.str(kModelName);
     if (settings.model.empty()) {
-      return epp::Status::Invalid("modelName is not set, but vLLM must be asked for a model");
+      return epp::Status::Invalid(asked + "modelName is not set");
     }
     settings.url = ctx.has(kVllmUrl) ? ctx.str(kVllmUrl) : "";
     if (settings.url.empty()) settings.url = "http://localhost:8000";
@@ -289,7 +293,7 @@ class TokenProducer {
     settings.media_timeout_ns = seconds(kVllmMediaTimeout, 30);
     auto remote = std::make_shared<const token_producer::Remote>(ctx.host(), std::move(settings));
     if (!remote->ok()) {
-      return epp::Status(EPP_UNIMPLEMENTED, "this host has no HTTP client to ask vLLM with");
+      return epp::Status(EPP_UNIMPLEMENTED, asked + "this host has no HTTP client");
     }
     remote->WarmUp();
     remote_ = std::move(remote);
