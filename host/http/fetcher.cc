@@ -70,7 +70,8 @@ struct Connection {
 
   // Of the fetch under way.
   bool busy = false;
-  bool reused = false;  // on a kept connection
+  bool own_request = false;  // of this fetch, not of the target
+  bool reused = false;       // on a kept connection
   bool retried = false;
   uint64_t fetch_number = 0;
   uint64_t deadline_ns = 0;
@@ -86,11 +87,13 @@ bool CleanHeader(std::string_view text) {
                       [](char c) { return c == '\r' || c == '\n' || c == '\0'; });
 }
 
-std::string BuildRequest(const FetchTarget& target) {
+std::string BuildRequest(std::string_view method, const FetchTarget& target,
+                         std::string_view body) {
   std::string path = target.path.empty() || target.path[0] != '/' ? "/" + target.path : target.path;
   // A blank or control character would end the request line early.
   std::erase_if(path, [](char c) { return c <= ' ' || c == 0x7F; });
-  std::string out = "GET " + path + " HTTP/1.1\r\n";
+  std::string out(method);
+  out.append(" ").append(path).append(" HTTP/1.1\r\n");
   bool has_host = false;
   for (const auto& [name, value] : target.headers) {
     if (name.empty() || !CleanHeader(name) || !CleanHeader(value)) continue;
@@ -103,7 +106,10 @@ std::string BuildRequest(const FetchTarget& target) {
     if (target.port == usual) host.resize(host.rfind(':'));
     if (CleanHeader(host)) out.append("Host: ").append(host).append("\r\n");
   }
-  return out.append("\r\n");
+  if (method != "GET") {
+    out.append("Content-Length: ").append(std::to_string(body.size())).append("\r\n");
+  }
+  return out.append("\r\n").append(body);
 }
 
 uint64_t ThreadCpuNs() {
@@ -176,7 +182,7 @@ class Fetcher::Loop {
     auto c = std::make_unique<Connection>();
     c->slot = slot;
     c->generation = static_cast<uint32_t>(id >> 32);
-    c->request = BuildRequest(target);
+    c->request = BuildRequest("GET", target, "");
     c->target = std::move(target);
     if (auto address = ParseAddress(c->target.host, c->target.port)) {
       c->literal = true;
@@ -196,7 +202,9 @@ class Fetcher::Loop {
     free_slots_.push_back(static_cast<uint32_t>(id));
   }
 
-  void Fetch(TargetId id, uint64_t timeout_ns, uint64_t max_body_bytes, Callback done) {
+  // `request`: instead of the target's own; empty for that.
+  void Fetch(TargetId id, std::string request, uint64_t timeout_ns, uint64_t max_body_bytes,
+             Callback done) {
     Connection* c = Find(id);
     if (c == nullptr || c->busy) {
       const FetchError error = c == nullptr ? FetchError::kNoTarget : FetchError::kBusy;
@@ -206,6 +214,8 @@ class Fetcher::Loop {
     fetches_.fetch_add(1, std::memory_order_relaxed);
     const uint64_t now = Clock::Real().mono_ns();
     c->busy = true;
+    c->own_request = !request.empty();
+    if (c->own_request) c->request = std::move(request);
     c->done = std::move(done);
     c->retried = false;
     c->fetch_number = ++fetch_numbers_;
@@ -530,6 +540,7 @@ class Fetcher::Loop {
     Buffer buffer = std::move(c.buffer);  // what the result points into
     c.buffer = {};
     c.busy = false;
+    if (c.own_request) std::string().swap(c.request);
     done(result);
     GiveBuffer(std::move(buffer));
   }
@@ -723,14 +734,24 @@ void Fetcher::Remove(TargetId id) {
 }
 
 void Fetcher::Fetch(TargetId id, uint64_t timeout_ns, uint64_t max_body_bytes, Callback done) {
+  Send(id, {}, timeout_ns, max_body_bytes, std::move(done));
+}
+
+void Fetcher::Send(TargetId id, std::string request, uint64_t timeout_ns, uint64_t max_body_bytes,
+                   Callback done) {
   if (loop_->OnThread()) {
-    loop_->Fetch(id, timeout_ns, max_body_bytes, std::move(done));
+    loop_->Fetch(id, std::move(request), timeout_ns, max_body_bytes, std::move(done));
     return;
   }
-  loop_->Post(
-      [loop = loop_.get(), id, timeout_ns, max_body_bytes, done = std::move(done)]() mutable {
-        loop->Fetch(id, timeout_ns, max_body_bytes, std::move(done));
-      });
+  loop_->Post([loop = loop_.get(), id, request = std::move(request), timeout_ns, max_body_bytes,
+               done = std::move(done)]() mutable {
+    loop->Fetch(id, std::move(request), timeout_ns, max_body_bytes, std::move(done));
+  });
+}
+
+std::string Fetcher::Format(std::string_view method, const FetchTarget& target,
+                            std::string_view body) {
+  return BuildRequest(method, target, body);
 }
 
 void Fetcher::Post(std::function<void()> fn) { loop_->Post(std::move(fn)); }

@@ -83,6 +83,14 @@ class Fetcher {
   // `max_body_bytes`; reading stops there and the connection is given up.
   void Fetch(TargetId id, uint64_t timeout_ns, uint64_t max_body_bytes, Callback done);
 
+  // The same with a request of its own, as Format makes it. Only for a server that may see a
+  // request twice: one that is lost with a kept connection is sent again.
+  void Send(TargetId id, std::string request, uint64_t timeout_ns, uint64_t max_body_bytes,
+            Callback done);
+  // `method` on the target's path, with its headers and a body.
+  static std::string Format(std::string_view method, const FetchTarget& target,
+                            std::string_view body);
+
   // Runs on the loop's thread: soon, or at a time of the monotonic clock. Dropped at destruction.
   void Post(std::function<void()> fn);
   void RunAt(uint64_t mono_ns, std::function<void()> fn);

@@ -96,6 +96,7 @@ struct InstanceHost::Context {
   std::string type;
   std::string name;
   bool own_metric_names = false;
+  std::unique_ptr<Extensions> extensions;  // kept with the table, which may be called too late
   std::atomic<Phase> phase{Phase::kCreating};
   std::atomic<bool> reported{false};
 
@@ -264,15 +265,22 @@ struct InstanceHost::Context {
     if (std::string_view(id) == EPP_HOST_LISTENER_ID && self->options->listeners != nullptr) {
       return &kListener;
     }
-    return nullptr;
+    return self->extensions == nullptr ? nullptr : self->extensions->Get(id);
   }
 };
 
-InstanceHost::~InstanceHost() { services_->Retire(context_); }
+InstanceHost::~InstanceHost() {
+  Stop();
+  services_->Retire(context_);
+}
 
 const epp_host* InstanceHost::table() const { return &context_->table; }
 
 void InstanceHost::EndCreate() { context_->phase.store(Phase::kLive, std::memory_order_release); }
+
+void InstanceHost::Stop() {
+  if (context_->extensions != nullptr) context_->extensions->Stop();
+}
 
 HostServices::HostServices(const HostServicesOptions& options) : options_(options) {}
 HostServices::~HostServices() = default;
@@ -293,6 +301,7 @@ std::unique_ptr<InstanceHost> HostServices::ForInstance(std::string type, std::s
   context->type = std::move(type);
   context->name = std::move(name);
   context->own_metric_names = own_metric_names;
+  context->extensions = options_.extensions ? options_.extensions->ForInstance() : nullptr;
   context->reported.store(false, std::memory_order_relaxed);
   context->table = {sizeof(epp_host),
                     EPP_ABI_MINOR,

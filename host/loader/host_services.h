@@ -79,6 +79,21 @@ class ListenerSource {
   virtual void GiveBack(int fd) noexcept = 0;
 };
 
+// What get_extension answers to one instance. The tables stay where they are until the destructor.
+class Extensions {
+ public:
+  virtual ~Extensions() = default;
+  virtual const void* Get(std::string_view id) noexcept = 0;  // null: unknown
+  // Ends what the instance has going on. Nothing calls back afterwards, nothing new begins.
+  virtual void Stop() noexcept = 0;
+};
+
+class ExtensionSource {
+ public:
+  virtual ~ExtensionSource() = default;
+  virtual std::unique_ptr<Extensions> ForInstance() = 0;
+};
+
 struct HostServicesOptions {
   uint32_t worker_count = 1;
   LogSink* log = nullptr;         // required
@@ -87,6 +102,7 @@ struct HostServicesOptions {
   const Clock* clock = &Clock::Real();
   RandomSource* random = &RandomSource::PerThread();
   ListenerSource* listeners = nullptr;  // null: plugins get no "epp.host.listener/1"
+  ExtensionSource* extensions = nullptr;  // null: there are none
 };
 
 class HostServices;
@@ -101,6 +117,8 @@ class InstanceHost {
   const epp_host* table() const;
   // Call when create has returned: metrics can be registered only before.
   void EndCreate();
+  // Call before the instance is destroyed: ends its timers and the like.
+  void Stop();
 
  private:
   friend class HostServices;

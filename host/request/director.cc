@@ -9,9 +9,12 @@
 #include "host/base/str_cat.h"
 #include "host/base/utf8.h"
 #include "host/loader/guard.h"
+#include "host/request/destination.h"
 #include "host/request/reachable.h"
+#include "host/request/saturation.h"
 #include "host/request/splice.h"
 #include "host/request/subset.h"
+#include "host/scheduling/gates.h"
 
 namespace epp::request {
 namespace {
@@ -125,19 +128,52 @@ void SetText(void* ctx, epp_str space, epp_str key, epp_str value) EPP_NOEXCEPT 
 
 class Directing {
  public:
-  Directing(RequestState& state, Body body, const Metadata& metadata)
-      : state_(state), body_(body), metadata_(metadata), request_(state.context.request) {}
+  Directing(RequestState& state, Body body)
+      : state_(state), body_(body), request_(state.context.request) {}
 
-  RequestVerdict Run() {
+  RequestVerdict Run(const Metadata& metadata) {
     StartRecord();
     std::optional<Error> error = Parse();
     if (!error) error = RewriteModel();
-    if (!error) error = Candidates();
+    if (!error) FindObjective();
+    if (!error) error = ReadHeaders();
+    if (!error) error = Candidates(metadata);
+    if (!error) error = scheduling::Screen(state_.context);
     if (!error) {
       Sample();
-      scheduling::Produce(state_.context);
-      error = Pick();
+      if (!scheduling::Produce(state_.context)) return Suspend();
     }
+    return Conclude(std::move(error));
+  }
+
+  RequestVerdict Resume() {
+    RequestState::Suspended& suspended = *state_.suspended;
+    start_ns_ = suspended.start_ns;
+    loader::ThisThread().allowance_ns = suspended.allowance_ns;
+    // Others have drawn in between.
+    if (state_.sample.shadow) state_.sample.random = loader::RandomSource::SavePerThread();
+    if (!scheduling::Produce(state_.context)) return {};
+    RequestVerdict verdict = Conclude(std::nullopt);
+    Resumed();
+    return verdict;
+  }
+
+  void Leave() {
+    start_ns_ = state_.suspended->start_ns;
+    const scheduling::BoundPlugin* producer = scheduling::Abandon(state_.context);
+    telemetry::DecisionRecord& record = *state_.context.record;
+    record.outcome = telemetry::Outcome::kAborted;
+    record.message.Set(StrCat("the client left while producer \"",
+                              producer ? std::string_view(producer->name()) : "", "\" waited"));
+    Finish();
+    state_.sample.shadow.reset();
+    Resumed();
+  }
+
+ private:
+  RequestVerdict Conclude(std::optional<Error> error) {
+    if (!error) error = Admit();
+    if (!error) error = Pick();
     if (!error) error = ConditionalDecode();
     if (!error) error = PreRequest();
     // Picked and not sent: nothing that a shadow could be compared with.
@@ -145,7 +181,21 @@ class Directing {
     return error ? Reject(*error) : Forward();
   }
 
- private:
+  // The worker serves others before this request goes on.
+  RequestVerdict Suspend() {
+    WorkerState& worker = state_.worker;
+    state_.suspended.emplace(RequestState::Suspended{
+        body_, start_ns_, loader::ThisThread().allowance_ns, std::move(worker.draft)});
+    worker.draft = worker.spare_draft ? std::move(worker.spare_draft)
+                                      : std::make_unique<telemetry::DecisionRecord>();
+    return {};
+  }
+  void Resumed() {
+    state_.worker.spare_draft = std::move(state_.suspended->draft);
+    state_.context.record = nullptr;
+    state_.suspended.reset();
+  }
+
   const Services& services() const { return state_.services; }
   const Serving& serving() const { return *state_.serving; }
 
@@ -224,6 +274,7 @@ class Directing {
     state_.target_model = asked;
     if (state_.parsed.flags & EPP_PARSED_CAN_REWRITE) {
       if (state_.target_model.empty()) state_.target_model = state_.model;
+      ApplyRule();
       if (state_.target_model.empty()) {
         return Error{ErrorCode::kBadRequest, "model not found in request body", {}};
       }
@@ -233,15 +284,58 @@ class Directing {
     return std::nullopt;
   }
 
-  std::optional<Error> Candidates() {
+  // An object's rule for the model that the client named counts more than the client's header.
+  void ApplyRule() {
+    const objects::ObjectSet* objects = state_.worker.objects.Get();
+    if (objects == nullptr) return;
+    const objects::ObjectSet::Match match = objects->FindRule(state_.model);
+    if (match.rule == nullptr) return;
+    // The objects may be replaced while the request lives.
+    state_.target_model =
+        state_.kept.Copy(objects::ChooseTarget(*match.rule, state_.worker.random.Next()));
+    services().metrics->ModelRewrite(match.rewrite->name, Label(state_.model),
+                                     Label(state_.target_model));
+  }
+
+  void FindObjective() {
+    const objects::ObjectSet* objects = state_.worker.objects.Get();
+    if (objects != nullptr) request_.priority = objects->Priority(View(request_.objective));
+  }
+
+  std::optional<Error> ReadHeaders() {
+    std::optional<Error> error = scheduling::ReadHeaders(state_.context);
+    if (error || !serving().agent_identity || state_.has_fairness_id) return error;
+    const epp_column& column = state_.context.request_columns[*serving().agent_identity];
+    if (column.values == nullptr) return std::nullopt;
+    const auto* text = static_cast<const epp_str*>(*static_cast<void* const*>(column.values));
+    if (text == nullptr || text->size == 0) return std::nullopt;
+    // The attribute goes with the request phase; the id is wanted until the end.
+    request_.fairness_id = Str(state_.kept.Copy(Label(View(*text))));
+    return std::nullopt;
+  }
+
+  std::optional<Error> Admit() {
+    std::optional<Error> error = scheduling::Admit(state_.context);
+    // The reference answers 500 whatever the admitter says.
+    if (error && !services().options.own_denials) error->code = ErrorCode::kInternal;
+    return error;
+  }
+
+  std::optional<Error> Candidates(const Metadata& metadata) {
     const std::shared_ptr<const pool::Frame>& frame = state_.worker.frames.Get();
     state_.context.record->frame = frame->number();
     state_.context.record->frame_age_ns =
         start_ns_ > frame->created_ns() ? start_ns_ - frame->created_ns() : 0;
     Subset subset;
-    if (services().options.subset_filter) subset = LocateSubset(metadata_, *frame, state_.arena);
+    if (services().options.subset_filter) subset = LocateSubset(metadata, *frame, state_.arena);
     if (subset.given) {
       state_.context.record->subset = static_cast<int16_t>(std::min(subset.hinted, 0x7fffu));
+    }
+    // Without flow control this is all the admission there is.
+    if (request_.priority < 0 && Saturation(*services().pool, *frame, subset.rows, !subset.given,
+                                            start_ns_, services().options.shed_stale_ns) >= 1) {
+      return Error{
+          ErrorCode::kResourceExhausted, "system saturated, sheddable request dropped", {}};
     }
     if ((subset.given ? subset.rows.size() : frame->size()) == 0) {
       return Error{ErrorCode::kServiceUnavailable,
@@ -283,6 +377,7 @@ class Directing {
     }
     const epp_scheduling& scheduling = state_.context.scheduling;
     primary_ = scheduling.results[scheduling.primary];
+    state_.destination_port = state_.context.destination_port;
     KeepTargets();
     const std::string_view full = View(state_.target->name);
     const size_t slash = full.find('/');
@@ -381,7 +476,7 @@ class Directing {
     const uint32_t targets = services().options.single_destination ? 1 : primary_->target_count;
     for (uint32_t i = 0; i < targets; ++i) {
       if (i > 0) destination += ',';
-      destination += View(primary_->targets[i]->host_port);
+      destination += DestinationOf(*primary_->targets[i], state_.destination_port);
     }
     verdict.headers.set.push_back({std::string(kDestination), destination});
     if (forwarded_bytes > 0) {
@@ -481,7 +576,6 @@ class Directing {
 
   RequestState& state_;
   Body body_;
-  const Metadata& metadata_;
   epp_request& request_;
   uint64_t start_ns_ = 0;
   const epp_profile_result* primary_ = nullptr;
@@ -502,6 +596,8 @@ void Receive(RequestState& state, std::span<const Header> headers) {
   context.clock = services.clock;
   context.observer = state.serving->observer;
   context.worker = state.worker.worker;
+  context.operations = state.waker ? services.operations : nullptr;
+  context.waker = state.waker;
   context.Prepare();
 
   if (const std::string_view id = ReceivedRequestId(headers); id.empty()) {
@@ -515,6 +611,7 @@ void Receive(RequestState& state, std::span<const Header> headers) {
   std::string_view fairness =
       state.headers.Find("x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id")
           .value_or("");
+  state.has_fairness_id = !fairness.empty();
   if (fairness.empty()) fairness = kDefaultFlow;
 
   epp_request& request = context.request;
@@ -566,7 +663,16 @@ RequestVerdict Direct(RequestState& state, Body body, const Metadata& metadata) 
     std::fill(padding.begin(), padding.end(), '\0');
     body = {padding.data(), 0};
   }
-  return Directing(state, body, metadata).Run();
+  return Directing(state, body).Run(metadata);
+}
+
+RequestVerdict Resume(RequestState& state) {
+  if (!state.suspended) return {};
+  return Directing(state, state.suspended->body).Resume();
+}
+
+void Abandon(RequestState& state) {
+  if (state.suspended) Directing(state, state.suspended->body).Leave();
 }
 
 void AskShadow(RequestState& state) {

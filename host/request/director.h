@@ -16,8 +16,14 @@ void Receive(RequestState& state, std::span<const Header> headers);
 // A request without a body: any endpoint, no plugin.
 RequestVerdict DirectBodyless(RequestState& state, const Metadata& metadata);
 
-// The whole body is here.
+// The whole body is here. kPending when a producer waits; the waker then says when to look again.
 RequestVerdict Direct(RequestState& state, Body body, const Metadata& metadata);
+
+// After a verdict of kPending from Direct: goes on where it is, and gives the verdict or kPending.
+RequestVerdict Resume(RequestState& state);
+
+// The request ends while it is suspended. Nothing when it is not.
+void Abandon(RequestState& state);
 
 // Lets the shadow decide about a request that is sampled for it. Before what the request phase
 // needed is given back.

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "host/base/waker.h"
 
 namespace epp::request {
 
@@ -123,13 +124,9 @@ enum class StreamEnd : uint8_t {
   kDeadline,
 };
 
-// Called by an exchange, from any thread, when a pending verdict is ready. The transport then calls
-// TakeVerdict on the exchange's own thread. Safe to call after the stream is gone.
-class Waker {
- public:
-  virtual ~Waker() = default;
-  virtual void Wake() = 0;
-};
+// Woken by an exchange, from any thread, when a pending verdict may be ready. The transport then
+// calls TakeVerdict on the exchange's own thread. Safe to wake after the stream is gone.
+using epp::Waker;
 
 class Exchange {
  public:
@@ -144,7 +141,7 @@ class Exchange {
   // and unchanged by the caller until OnRequestSent, or the end.
   virtual RequestVerdict OnRequestBody(Body body, const Metadata& metadata) = 0;
 
-  // After a Wake: the verdict that was pending.
+  // After a Wake: the verdict that was pending, or kPending when there is none (yet).
   virtual RequestVerdict TakeVerdict() = 0;
 
   // A forwarding verdict was taken over completely. The body's memory goes with this call, and a

@@ -1,5 +1,7 @@
 #include "host/request/http_exchange.h"
 
+#include <utility>
+
 #include "host/request/director.h"
 #include "host/request/response.h"
 #include "host/request/state.h"
@@ -10,7 +12,8 @@ namespace {
 
 class HttpExchange final : public Exchange {
  public:
-  HttpExchange(const Services& services, WorkerState& worker) : state_(services, worker) {
+  HttpExchange(const Services& services, WorkerState& worker, std::shared_ptr<Waker> waker)
+      : state_(services, worker, std::move(waker)) {
     ++worker.active;
   }
   ~HttpExchange() override {
@@ -35,13 +38,7 @@ class HttpExchange final : public Exchange {
 
   void OnRequestSent() override { Sent(state_); }
 
-  // Nothing here suspends.
-  RequestVerdict TakeVerdict() override {
-    RequestVerdict verdict;
-    verdict.kind = RequestVerdict::Kind::kFail;
-    verdict.failure = absl::InternalError("no verdict was pending");
-    return verdict;
-  }
+  RequestVerdict TakeVerdict() override { return Resume(state_); }
 
   ResponseHeadersVerdict OnResponseHeaders(std::span<const Header> headers,
                                            const Metadata& metadata, bool end_of_stream) override {
@@ -70,9 +67,9 @@ HttpExchangeFactory::HttpExchangeFactory(const Services& services, uint32_t work
 HttpExchangeFactory::~HttpExchangeFactory() = default;
 
 std::unique_ptr<Exchange> HttpExchangeFactory::NewExchange(uint32_t worker,
-                                                           std::shared_ptr<Waker>) {
+                                                           std::shared_ptr<Waker> waker) {
   telemetry::BindThread(static_cast<int>(worker));
-  return std::make_unique<HttpExchange>(services_, *workers_[worker]);
+  return std::make_unique<HttpExchange>(services_, *workers_[worker], std::move(waker));
 }
 
 }  // namespace epp::request

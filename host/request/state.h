@@ -23,12 +23,13 @@ namespace epp::request {
 inline constexpr std::string_view kDefaultFlow = "default-flow";
 
 struct RequestState {
-  RequestState(const Services& s, WorkerState& w)
+  RequestState(const Services& s, WorkerState& w, std::shared_ptr<Waker> to_wake)
       : services(s),
         worker(w),
         arena(&w.blocks),
         kept(&w.blocks),
         headers(&kept),
+        waker(std::move(to_wake)),
         response_headers(&kept) {}
 
   const Services& services;
@@ -40,7 +41,9 @@ struct RequestState {
 
   // Request phase.
   HeaderMap headers;
+  std::shared_ptr<Waker> waker;  // null: this request cannot wait
   uint64_t received_ns = 0;
+  bool has_fairness_id = false;  // the client named its flow
   std::string_view path;
   const scheduling::Step<epp_parser>* parser = nullptr;
   epp_parsed parsed{};            // its views are gone once the request was sent on
@@ -51,7 +54,18 @@ struct RequestState {
   // The primary's targets, kept alive beyond their frame, and the one that answers.
   std::vector<std::shared_ptr<const pool::Endpoint>> targets;
   const epp_endpoint* target = nullptr;
+  bool target_reported = false;  // the proxy said that it answered
+  // What the proxy was told in place of every target's own.
+  std::optional<uint16_t> destination_port;
   const telemetry::RequestSeries* series = nullptr;
+  // While a producer waits, between two calls of the exchange.
+  struct Suspended {
+    Body body;
+    uint64_t start_ns = 0;
+    uint64_t allowance_ns = 0;
+    std::unique_ptr<telemetry::DecisionRecord> draft;
+  };
+  std::optional<Suspended> suspended;
   telemetry::DecisionTicket ticket;
   int64_t predicted_cached_tokens = -1;
 

@@ -49,6 +49,7 @@ absl::StatusOr<std::shared_ptr<HeldInstance>> HeldInstance::Create(const config:
 HeldInstance::~HeldInstance() {
   for (const auto& listener : listeners_) pool_->RemoveListener(listener.get());
   listeners_.clear();
+  for (const auto& host : hosts_) host->Stop();
   while (!instances_.empty()) instances_.pop_back();
 }
 

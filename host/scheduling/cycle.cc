@@ -10,7 +10,10 @@
 
 #include "host/base/str_cat.h"
 #include "host/loader/guard.h"
+#include "host/scheduling/calls.h"
+#include "host/scheduling/outputs.h"
 #include "host/scheduling/record.h"
+#include "host/scheduling/steering.h"
 
 namespace epp::scheduling {
 namespace {
@@ -36,74 +39,6 @@ void* PluginKeep(void* context, uint64_t size, uint64_t align) EPP_NOEXCEPT {
   return AllocIn(*static_cast<RequestContext*>(context)->kept, size, align);
 }
 
-uint64_t* Zeroed(size_t bits, Arena& arena, uint64_t fill = 0) {
-  const std::span<uint64_t> words = arena.AllocArray<uint64_t>((bits + 63) / 64);
-  std::fill(words.begin(), words.end(), fill);
-  return words.data();
-}
-
-bool TestBit(const uint64_t* words, uint32_t i) { return words[i / 64] >> (i % 64) & 1; }
-void SetBit(uint64_t* words, uint32_t i) { words[i / 64] |= uint64_t{1} << (i % 64); }
-
-epp_error EmptyError() {
-  epp_error err;
-  err.struct_size = sizeof(err);
-  err.code = EPP_OK;
-  err.message[0] = '\0';
-  return err;
-}
-
-// Before every call: a plugin that fails without a text must not show another's.
-void Clear(epp_error& err) {
-  err.code = EPP_OK;
-  err.message[0] = '\0';
-}
-
-std::string_view Message(const epp_error& err) {
-  return {err.message, strnlen(err.message, sizeof(err.message))};
-}
-
-// For the next call: a plugin that says nothing must not be heard with another's words.
-void Forget(epp_error& err) {
-  err.code = EPP_OK;
-  err.message[0] = '\0';
-}
-
-size_t ValueSize(int32_t type) {
-  switch (type) {
-    case EPP_T_BOOL:
-      return 1;
-    case EPP_T_SYMBOL:
-      return 4;
-    default:
-      return 8;
-  }
-}
-
-// Times one plugin call after another with one clock read each.
-class Stopwatch {
- public:
-  explicit Stopwatch(const RequestContext& context)
-      : context_(context), last_(context.clock->mono_ns()) {}
-  uint64_t now() const { return last_; }
-  void Restart() { last_ = context_.clock->mono_ns(); }
-  uint64_t Lap(const BoundPlugin& plugin, Point point) {
-    const uint64_t now = context_.clock->mono_ns();
-    const uint64_t took = now - last_;
-    last_ = now;
-    context_.observer->Called(context_.worker, plugin, point, took);
-    return took;
-  }
-
- private:
-  const RequestContext& context_;
-  uint64_t last_;
-};
-
-void Count(uint32_t* into, uint64_t ns) {
-  *into = static_cast<uint32_t>(std::min<uint64_t>(uint64_t{*into} + ns, UINT32_MAX));
-}
-
 // total[i] += weight * clamp(scores[i], 0, 1), with what is not finite taken as 0. Leaves the
 // clamped scores behind. Returns how many were not finite.
 uint64_t Accumulate(double* scores, double* totals, uint32_t n, double weight) {
@@ -119,71 +54,6 @@ uint64_t Accumulate(double* scores, double* totals, uint32_t n, double weight) {
     totals[i] += weight * score;
   }
   return bad;
-}
-
-struct Outputs {
-  epp_outputs abi{};
-  epp_out_column* columns = nullptr;
-  epp_out_column* request_columns = nullptr;
-};
-
-epp_out_column MakeOutput(int32_t type, uint32_t n, Arena& arena) {
-  epp_out_column out{nullptr, Zeroed(std::max(n, 1u), arena, ~uint64_t{0}), nullptr};
-  if (type == EPP_T_SYMBOL_LIST) return out;
-  const size_t bytes = std::max<size_t>(ValueSize(type) * n, 8);
-  out.values = arena.Alloc(bytes, 64);
-  std::memset(out.values, 0, bytes);
-  return out;
-}
-
-Outputs MakeOutputs(const BoundPlugin& plugin, const Wiring& wiring, uint32_t n, Arena& arena) {
-  Outputs out;
-  out.columns = arena.AllocArray<epp_out_column>(plugin.outputs.size() + 1).data();
-  out.request_columns = arena.AllocArray<epp_out_column>(plugin.request_outputs.size() + 1).data();
-  for (size_t i = 0; i < plugin.outputs.size(); ++i) {
-    out.columns[i] = MakeOutput(wiring.produced[plugin.outputs[i]].type, n, arena);
-  }
-  for (size_t i = 0; i < plugin.request_outputs.size(); ++i) {
-    out.request_columns[i] = MakeOutput(wiring.produced[plugin.request_outputs[i]].type, 1, arena);
-  }
-  out.abi = {sizeof(epp_outputs), 0, out.columns, out.request_columns};
-  return out;
-}
-
-// Empties the lists of rows that were cleared, in the producer's own memory.
-void EmptyClearedLists(const epp_out_column& out, uint32_t n) {
-  auto* items = static_cast<uint32_t*>(out.values);
-  uint32_t at = out.offsets[0];
-  for (uint32_t i = 0; i < n; ++i) {
-    const uint32_t begin = out.offsets[i];
-    const uint32_t count = TestBit(out.validity, i) ? out.offsets[i + 1] - begin : 0;
-    std::memmove(items + at, items + begin, count * sizeof(uint32_t));
-    out.offsets[i] = at;
-    at += count;
-  }
-  out.offsets[n] = at;
-}
-
-// A column as consumers see it: all valid is a null bitmap, no value reads as 0.
-epp_column Published(const epp_out_column& out, int32_t type, uint32_t n, Arena& arena) {
-  epp_column column{out.values, out.validity, out.offsets};
-  if (type == EPP_T_SYMBOL_LIST && (out.values == nullptr || out.offsets == nullptr)) {
-    return EmptyColumn(type, n, arena);
-  }
-  bool all = true;
-  for (uint32_t i = 0; i < n; ++i) {
-    if (TestBit(out.validity, i)) continue;
-    all = false;
-    if (type != EPP_T_SYMBOL_LIST) {
-      std::memset(static_cast<char*>(out.values) + i * ValueSize(type), 0, ValueSize(type));
-    }
-  }
-  if (all) {
-    column.validity = nullptr;
-  } else if (type == EPP_T_SYMBOL_LIST) {
-    EmptyClearedLists(out, n);
-  }
-  return column;
 }
 
 // The outcome of a profile that found no target.
@@ -244,7 +114,6 @@ std::optional<Error> RunProfile(RequestContext& context, size_t index) {
       kept = list->Keep(keep, arena);
     } else {
       context.observer->Failed(context.worker, *step.plugin, Point::kFilter, status, Message(err));
-      Forget(err);
     }
     if (log) RecordFilter(*record, *log, *step.plugin, *list, *kept);
     list = kept;
@@ -281,7 +150,6 @@ std::optional<Error> RunProfile(RequestContext& context, size_t index) {
     } else {
       std::memset(out, 0, n * sizeof(double));
       context.observer->Failed(context.worker, *step.plugin, Point::kScorer, status, Message(err));
-      Forget(err);
     }
     const uint64_t took = watch.Lap(*step.plugin, Point::kScorer);
     if (record) Count(&record->score_ns, took);
@@ -372,9 +240,14 @@ void RequestContext::Prepare() {
   std::fill(results, results + profiles, EmptyResult(EPP_PROFILE_NOT_RUN));
   scored = arena->AllocArray<Scored>(profiles + 1).data();
   std::fill(scored, scored + profiles, Scored{});
-  scheduling = {sizeof(epp_scheduling),          static_cast<uint32_t>(profiles),
-                static_cast<uint32_t>(profiles), 0,
-                wiring->profile_names.data(),    results};
+  scheduling = {sizeof(epp_scheduling),
+                static_cast<uint32_t>(profiles),
+                static_cast<uint32_t>(profiles),
+                0,
+                wiring->profile_names.data(),
+                results,
+                nullptr};
+  destination_port.reset();
 }
 
 void RequestContext::Release() {
@@ -399,6 +272,10 @@ epp_call RequestContext::CallFor(const BoundPlugin& plugin, uint64_t now_ns) {
       columns[i] = request_columns && source.kind == Source::Kind::kProduced
                        ? request_columns[source.index]
                        : epp_column{nullptr, nullptr, nullptr};
+      // Asked before its producer ran.
+      if (request_columns && source.kind == Source::Kind::kProduced && !columns[i].values) {
+        columns[i] = EmptyColumn(wiring->produced[source.index].type, 1, *arena);
+      }
     }
   }
   epp_call call{};
@@ -421,71 +298,6 @@ void SetCandidates(RequestContext& context, std::shared_ptr<const pool::Frame> f
                                          *context.wiring, *context.arena);
 }
 
-namespace {
-
-// The columns of a producer that did not run or failed: no row has a value.
-void SetEmpty(RequestContext& context, const BoundPlugin& plugin) {
-  const auto empty = [&](uint32_t produced, uint32_t n) {
-    return EmptyColumn(context.wiring->produced[produced].type, n, *context.arena);
-  };
-  for (const uint32_t produced : plugin.outputs) {
-    context.candidates->SetProduced(produced, empty(produced, context.candidates->size()));
-  }
-  for (const uint32_t produced : plugin.request_outputs) {
-    context.request_columns[produced] = empty(produced, 1);
-  }
-}
-
-}  // namespace
-
-void Produce(RequestContext& context) {
-  const Wiring& wiring = *context.wiring;
-  Arena& arena = *context.arena;
-  const uint32_t n = context.candidates->size();
-  Stopwatch watch(context);
-  epp_error err = EmptyError();
-  for (const ProducerStep& step : wiring.producers) {
-    const BoundPlugin& plugin = *step.plugin;
-    if (plugin.guard().off() ||
-        !std::all_of(step.requires_produced.begin(), step.requires_produced.end(),
-                     [&](uint32_t p) { return TestBit(context.produced_ok, p); })) {
-      SetEmpty(context, plugin);
-      continue;
-    }
-    Outputs out = MakeOutputs(plugin, wiring, n, arena);
-    const epp_call call = context.CallFor(plugin, watch.now());
-    Clear(err);
-    const epp_candidates* in = context.candidates->View(plugin, arena);
-    epp_status status;
-    {
-      const InFlight inside(plugin.guard(), Entry::kProducer, watch.now());
-      status = step.table->produce(plugin.self(context.worker), &call, in, &out.abi, &err);
-    }
-    const uint64_t took = watch.Lap(plugin, Point::kProducer);
-    if (context.record) Count(&context.record->produce_ns, took);
-    if (status != EPP_OK) {
-      context.observer->Failed(context.worker, plugin, Point::kProducer, status, Message(err));
-      Forget(err);
-      SetEmpty(context, plugin);
-      continue;
-    }
-    for (size_t i = 0; i < plugin.outputs.size(); ++i) {
-      const uint32_t produced = plugin.outputs[i];
-      context.candidates->SetProduced(
-          produced, Published(out.columns[i], wiring.produced[produced].type, n, arena));
-      SetBit(context.produced_ok, produced);
-    }
-    for (size_t i = 0; i < plugin.request_outputs.size(); ++i) {
-      const uint32_t produced = plugin.request_outputs[i];
-      const epp_column column =
-          Published(out.request_columns[i], wiring.produced[produced].type, 1, arena);
-      context.request_columns[produced] = column;
-      // A request-scope attribute that was cleared counts as not produced.
-      if (column.validity == nullptr) SetBit(context.produced_ok, produced);
-    }
-  }
-}
-
 std::optional<Error> Schedule(RequestContext& context) {
   const Wiring& wiring = *context.wiring;
   const BoundPlugin& handler = *wiring.handler.plugin;
@@ -496,6 +308,7 @@ std::optional<Error> Schedule(RequestContext& context) {
   Stopwatch watch(context);
   if (handler.guard().stuck()) return Stuck("profile handler", handler);
 
+  Steering steering(context);
   int32_t* decisions = context.arena->AllocArray<int32_t>(profiles + 1).data();
   // Each round must run a profile that has not run, so this ends.
   for (size_t round = 0; round <= profiles; ++round) {
@@ -504,6 +317,7 @@ std::optional<Error> Schedule(RequestContext& context) {
     const epp_call call = context.CallFor(handler, watch.now());
     Clear(err);
     const epp_candidates* in = context.candidates->View(handler, *context.arena);
+    steering.Begin();
     epp_status status;
     {
       const InFlight inside(handler.guard(), Entry::kProfileHandler, watch.now());
@@ -519,6 +333,7 @@ std::optional<Error> Schedule(RequestContext& context) {
           "profile handler \"" + handler.name() + "\" failed: " + std::string(Message(err)),
           {}};
     }
+    steering.Publish();
     bool ran = false;
     for (size_t p = 0; p < profiles; ++p) {
       if (context.results[p]->state != EPP_PROFILE_NOT_RUN) continue;
@@ -550,6 +365,7 @@ std::optional<Error> Schedule(RequestContext& context) {
   const epp_call call = context.CallFor(handler, watch.now());
   Clear(err);
   const epp_candidates* in = context.candidates->View(handler, *context.arena);
+  steering.Begin();
   epp_status status;
   {
     const InFlight inside(handler.guard(), Entry::kProfileHandler, watch.now());
@@ -565,6 +381,7 @@ std::optional<Error> Schedule(RequestContext& context) {
     }
     return Join(wiring, Message(err), failures);
   }
+  steering.Publish();
   if (primary >= profiles || context.results[primary]->target_count == 0) {
     return Error{ErrorCode::kInternal, "results must be greater than zero", {}};
   }

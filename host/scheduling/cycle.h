@@ -10,6 +10,7 @@
 #include <span>
 
 #include "epp/abi.h"
+#include "host/async/operations.h"
 #include "host/base/arena.h"
 #include "host/base/clock.h"
 #include "host/pool/frame.h"
@@ -23,11 +24,15 @@ namespace epp::scheduling {
 enum class Point : uint8_t {
   kParseRequest,
   kParseResponse,
+  kRequestHeader,
+  kScreener,
   kProducer,
+  kAdmitter,
   kProfilePicker,
   kFilter,
   kScorer,
   kPicker,
+  kDecider,
   kProcessResults,
   kPreRequest,
   kResponseHeaders,
@@ -43,6 +48,17 @@ class Observer {
                       std::string_view message) = 0;
   // Scores that were not finite; counted as 0.
   virtual void BadScores(uint32_t worker, const BoundPlugin& plugin, uint64_t count) = 0;
+};
+
+// How far the producers of a request are.
+struct Producing {
+  size_t next = 0;       // into Wiring::producers
+  bool stopped = false;  // a failure: no later one runs
+  // Of a producer that waits, while it does.
+  void* operation = nullptr;
+  uint64_t token = 0;
+  uint64_t began_ns = 0;
+  uint64_t deadline_ns = 0;
 };
 
 // What a request carries through its life. Owned by the request, used by one thread at a time.
@@ -70,8 +86,15 @@ struct RequestContext {
     const double* totals = nullptr;
   };
   Scored* scored = nullptr;  // [profiles]
+  // What the proxy is told in place of every target's own.
+  std::optional<uint16_t> destination_port;
 
   telemetry::DecisionRecord* record = nullptr;  // may be null
+
+  // Where producers that wait report to. Null: nobody can wait, and such a producer fails.
+  async::Operations* operations = nullptr;
+  std::shared_ptr<Waker> waker;
+  Producing producing;
 
   // Call once `arena`, `kept`, `wiring` and `request` are set.
   void Prepare();
@@ -86,8 +109,11 @@ struct RequestContext {
 void SetCandidates(RequestContext& context, std::shared_ptr<const pool::Frame> frame,
                    const uint32_t* rows, uint32_t count);
 
-// Runs every producer, in order. Never fails the request.
-void Produce(RequestContext& context);
+// Runs the producers, in order, from where they are. Never fails the request. False: one of them
+// waits; call again once the waker was woken, however often. True: all are done.
+[[nodiscard]] bool Produce(RequestContext& context);
+// The request is over: ends an operation that still runs. Whose it was, or null.
+const BoundPlugin* Abandon(RequestContext& context);
 
 // Runs the profiles. On success results and primary are set.
 std::optional<Error> Schedule(RequestContext& context);

@@ -28,12 +28,18 @@ struct Source {
   uint32_t index = 0;
 };
 
+// Of either kind.
+inline bool IsProducer(const loader::TypeEntry& type) {
+  return type.Implements(EPP_PRODUCER_ID) || type.Implements(EPP_ASYNC_PRODUCER_ID);
+}
+
 // An attribute that a producer computes for each request.
 struct Produced {
   std::string key;
   std::string producer;
   int32_t type = 0;    // EPP_T_*
   uint32_t scope = 0;  // EPP_SCOPE_*
+  std::string schema = {};
 };
 
 // One instance with its columns bound.
@@ -68,8 +74,15 @@ struct ScorerStep : Step<epp_scorer> {
 };
 
 struct ProducerStep : Step<epp_producer> {
+  // Instead of `table` for a producer that waits.
+  const epp_async_producer* async = nullptr;
+  uint64_t timeout_ns = 0;
   // Attributes that must have been produced for this producer to run: indices into produced.
   std::vector<uint32_t> requires_produced;
+};
+
+struct HeaderStep : Step<epp_request_header> {
+  bool publishes = false;  // its attributes are written there, not by its producer
 };
 
 struct Profile {
@@ -88,7 +101,11 @@ struct Wiring {
   std::vector<Profile> profiles;
   std::vector<epp_str> profile_names;  // views of the above
   Step<epp_profile_handler> handler;
+  std::vector<Step<epp_decider>> deciders;  // by the handler's parameter that names it, else null
+  std::vector<HeaderStep> headers;
+  std::vector<Step<epp_screener>> screeners;
   std::vector<ProducerStep> producers;  // in dependency order
+  std::vector<Step<epp_admitter>> admitters;
   std::vector<Step<epp_pre_request>> pre_request;
   std::vector<Step<epp_response>> response;
   std::vector<Step<epp_parser>> parsers;  // in order of preference

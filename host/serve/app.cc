@@ -27,6 +27,7 @@
 #include "host/serve/conditions.h"
 #include "host/serve/documents.h"
 #include "host/serve/envoy_endpoints.h"
+#include "host/serve/followed_objects.h"
 #include "host/serve/generations.h"
 #include "host/serve/guard.h"
 #include "host/serve/load.h"
@@ -174,6 +175,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     factory_.reset();
     shadows_.reset();
     discovery_.reset();
+    objects_.reset();
     triggers_.reset();
     scraper_.reset();
     generations_.reset();
@@ -328,6 +330,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     status.pool_name = PoolName();
     status.pool_source = endpoints_path_;
     gauges_.Describe(status);
+    objects_->Describe(status);
     status.warnings = conditions_.raised();
     status.shadow = shadow::StatusLine(shadows_->Report());
     status.requests_per_s = traffic_.requests_per_s();
@@ -375,6 +378,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     const auto text = ReadConfig(command_line_);
     return text.ok() ? Platform::DigestOf(**text) : "";
   }
+  std::string ObjectsJson() override { return objects_->Json(); }
   std::string PluginsJson() override { return PluginsDocument(*generations_->current()); }
   void Reload(admin::Change change, std::function<void(admin::ReloadAnswer)> done) override {
     ReloadRequest what{.cause = change.rollback_to ? "rollback" : "admin",
@@ -542,7 +546,11 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     pool::Discovery::Options options;
     options.watch = file.watch;
     options.multicluster = file.multicluster;
-    options.on_reload = [this](const pool::LoadReport& report) { LogReload(report); };
+    options.on_reload = [this](const pool::LoadReport& report) {
+      LogReload(report);
+      objects_->Reload();  // the file may hold some
+    };
+    objects_ = std::make_unique<FollowedObjects>(&conditions_, &platform_.metrics());
     const pool::LoadReport report = discovery_->Start(file.path, options, &platform_.pool());
     for (const config::Diagnostic& d : report.diagnostics.all()) {
       if (d.severity == config::Severity::kError) {
@@ -552,6 +560,9 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       }
     }
     if (!report.applied) return absl::InvalidArgumentError("the endpoints file is unusable");
+    const cli::ServeFlags& flags = command_line_.flags;
+    objects_->Start(file.path, file.watch,
+                    {flags.pool_name, flags.pool_group, flags.pool_namespace}, diagnostics);
     platform_.pool().Publish();
     endpoints_at_start_ = report.endpoints;
     pool_loaded_.store(true, std::memory_order_release);
@@ -586,8 +597,10 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     services.clock = &clock_;
     services.pool = &platform_.pool();
     services.serving = &serving_;
+    services.objects = objects_->slot();
     services.metrics = &platform_.metrics();
     services.decisions = &rings_;
+    services.operations = &platform_.hub().operations();
     services.shadow = shadows_->slot();
     services.identifier_key = SipKey::Random();
     services.random_seed = SipKey::Random().k0;
@@ -598,6 +611,10 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     services.options.single_destination = settings_.single_destination;
     services.options.strip_system_headers = settings_.strip_system_headers;
     services.options.bodyless_unavailable = settings_.bodyless_unavailable;
+    services.options.own_denials = settings_.own_denials;
+    // Four scrapes late is more than bad luck.
+    services.options.shed_stale_ns = std::max(services.options.shed_stale_ns,
+                                              4 * static_cast<uint64_t>(settings_.scrape_interval));
     services.options.observe_responses = settings_.observe;
     return services;
   }
@@ -787,6 +804,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   uint64_t scraper_rounds_ = 0;
   std::unique_ptr<Triggers> triggers_;
   std::unique_ptr<scrape::ScrapeLoop> scraper_;
+  std::unique_ptr<FollowedObjects> objects_;
   std::unique_ptr<pool::Discovery> discovery_;
   std::unique_ptr<request::HttpExchangeFactory> factory_;
   std::unique_ptr<extproc::GrpcServer> grpc_;

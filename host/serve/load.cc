@@ -36,7 +36,8 @@ telemetry::EppMetricsOptions MetricsOptions(const config::Settings& settings, ui
 
 loader::HostServicesOptions HostOptions(uint32_t workers, PluginLog* log, PluginMetrics* metrics,
                                         Interner* interner, loader::RandomSource* random,
-                                        loader::ListenerSource* listeners) {
+                                        loader::ListenerSource* listeners,
+                                        loader::ExtensionSource* extensions) {
   loader::HostServicesOptions options;
   options.listeners = listeners;
   options.worker_count = workers;
@@ -44,6 +45,7 @@ loader::HostServicesOptions HostOptions(uint32_t workers, PluginLog* log, Plugin
   options.metrics = metrics;
   options.interner = interner;
   options.random = random;
+  options.extensions = extensions;
   return options;
 }
 
@@ -196,8 +198,9 @@ Platform::Platform(const config::Settings& settings, uint32_t workers, bool stre
       plugin_metrics_(&registry_),
       pool_(std::make_shared<pool::AttributeRegistry>(), interner_, &Clock::Real(),
             {.stale_after_ns = static_cast<uint64_t>(settings.stale_after)}),
+      hub_(workers),
       host_(HostOptions(workers, &plugin_log_, &plugin_metrics_, interner_.get(), random,
-                        &listeners_)) {}
+                        &listeners_, &hub_)) {}
 
 std::shared_ptr<const loader::Catalog> Platform::catalog() const {
   std::lock_guard lock(mutex_);

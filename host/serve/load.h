@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "host/async/hub.h"
 #include "host/cli/serve_flags.h"
 #include "host/config/endpoint_picker_config.h"
 #include "host/loader/catalog.h"
@@ -108,6 +109,7 @@ class Platform {
   std::shared_ptr<const loader::Catalog> catalog() const;
   pool::Pool& pool() { return pool_; }
   telemetry::EppMetrics& metrics() { return metrics_; }
+  async::Hub& hub() { return hub_; }
   telemetry::Registry& registry() { return registry_; }
   uint32_t workers() const { return workers_; }
 
@@ -125,6 +127,7 @@ class Platform {
   PluginMetrics plugin_metrics_;
   pool::Pool pool_;
   runtime::Listeners listeners_;
+  async::Hub hub_;
   loader::HostServices host_;
 };
 

@@ -1,7 +1,11 @@
 #include "host/serve/trial_drive.h"
 
 #include <array>
+#include <chrono>
+#include <condition_variable>
 #include <cstring>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -9,6 +13,7 @@
 
 #include "host/base/arena.h"
 #include "host/base/str_cat.h"
+#include "host/base/waker.h"
 #include "host/loader/guard.h"
 #include "host/request/http_exchange.h"
 #include "host/scheduling/cycle.h"
@@ -62,6 +67,30 @@ class NoMetadata final : public request::Metadata {
 
 epp_str Str(std::string_view s) { return {s.data(), s.size()}; }
 
+// Lets the thread that drives wait for a producer.
+class Bell final : public Waker {
+ public:
+  void Wake() override {
+    const std::lock_guard lock(mutex_);
+    rung_ = true;
+    changed_.notify_all();
+  }
+  // False when it was not woken in time.
+  bool Wait() {
+    std::unique_lock lock(mutex_);
+    const bool woken = changed_.wait_for(lock, kPatience, [this] { return rung_; });
+    rung_ = false;
+    return woken;
+  }
+
+ private:
+  // Whether the service behind a producer answers is not what is tried.
+  static constexpr std::chrono::milliseconds kPatience{50};
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool rung_ = false;
+};
+
 class Driver {
  public:
   Driver(Platform& platform, std::unique_ptr<runtime::Generation> generation)
@@ -76,6 +105,7 @@ class Driver {
     services.serving = &serving_;
     services.metrics = &platform_.metrics();
     services.decisions = &rings_;
+    services.operations = &platform_.hub().operations();
     services.options.observe_responses = true;
     request::HttpExchangeFactory factory(services, platform_.workers());
     for (const uint32_t n : kPoolSizes) {
@@ -118,10 +148,13 @@ class Driver {
                                                   {"x-request-id", "trial"}};
     const std::vector<request::Header> response = {{":status", "200"},
                                                    {"content-type", "text/event-stream"}};
-    const auto exchange = factory.NewExchange(worker, nullptr);
+    const auto bell = std::make_shared<Bell>();
+    const auto exchange = factory.NewExchange(worker, bell);
     exchange->OnRequestHeaders(headers, metadata_, false);
-    const auto verdict =
-        exchange->OnRequestBody({body.data(), std::strlen(sample.body)}, metadata_);
+    auto verdict = exchange->OnRequestBody({body.data(), std::strlen(sample.body)}, metadata_);
+    while (verdict.kind == request::RequestVerdict::Kind::kPending && bell->Wait()) {
+      verdict = exchange->TakeVerdict();
+    }
     if (verdict.kind == request::RequestVerdict::Kind::kForward) {
       exchange->OnRequestSent();
       exchange->OnResponseHeaders(response, metadata_, false);
@@ -161,7 +194,7 @@ class Driver {
     context.Prepare();
     const auto frame = platform_.pool().current();
     scheduling::SetCandidates(context, frame, nullptr, static_cast<uint32_t>(frame->size()));
-    scheduling::Produce(context);
+    (void)scheduling::Produce(context);
     const uint32_t n = context.candidates->size();
     for (const scheduling::BoundPlugin& plugin : wiring.plugins) {
       const loader::Instance& instance = *plugin.instance;
@@ -179,6 +212,13 @@ class Driver {
         const epp_candidates* in = context.candidates->View(plugin, arena);
         const InFlight inside(plugin.guard(), Entry::kScorer, 0);
         scorer->score(self, &call, in, out.data(), &err);
+      }
+      if (const auto* decider = instance.Get<epp_decider>(EPP_DECIDER_ID)) {
+        uint32_t yes = 0;
+        const std::vector<uint64_t> first(n / 64 + 1, 0);
+        scheduling::CandidateList* nobody = context.candidates->Keep(first.data(), arena);
+        const InFlight inside(plugin.guard(), Entry::kDecider, 0);
+        decider->decide(self, &call, nobody->View(plugin, arena), &yes, &err);
       }
       const auto* picker = instance.Get<epp_picker>(EPP_PICKER_ID);
       if (picker != nullptr && n > 0) {

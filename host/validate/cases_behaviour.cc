@@ -175,10 +175,12 @@ void CheckProduced(CaseRun& run) {
   bool any = false;
   for (const epp_plugin_type* type : subject->types()) {
     for (const char* id : std::span(type->interfaces, type->interface_count)) {
-      any |= std::string_view(id) == EPP_PRODUCER_ID || std::string_view(id) == EPP_SCRAPER_ID;
+      const std::string_view name(id);
+      any |= name == EPP_PRODUCER_ID || name == EPP_ASYNC_PRODUCER_ID ||
+             name == EPP_REQUEST_HEADER_ID || name == EPP_SCRAPER_ID;
     }
   }
-  if (!any) return run.findings.Skip("no producer or scraper in this library");
+  if (!any) return run.findings.Skip("no producer, header plugin or scraper in this library");
   DriveAll(run);
 }
 

@@ -1,6 +1,7 @@
 // Producers, hooks and parsers. See drive.h.
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstring>
 
 #include "host/base/str_cat.h"
@@ -21,27 +22,29 @@ bool IsKnown(uint32_t symbol) { return symbol == 0 || !CheckHost::Symbols().Text
 
 // ---- Producers ----------------------------------------------------------------------------------
 
+epp_out_column Driver::Writable(const epp_attr_spec& spec, size_t rows, Memory& memory) {
+  epp_out_column column{};
+  column.validity = memory.Array<uint64_t>("the validity of a produced column", (rows + 63) / 64);
+  for (size_t i = 0; i < rows; ++i) column.validity[i / 64] |= uint64_t{1} << (i % 64);
+  if (spec.type == EPP_T_SYMBOL_LIST) return column;
+  const size_t bytes = ItemBytes(spec.type);
+  column.values = memory.Bytes("the values of a produced column", bytes, rows, bytes);
+  return column;
+}
+
 void Driver::Produce(RequestRun& run) {
   const auto* const table = Get<epp_producer>(EPP_PRODUCER_ID);
-  if (table == nullptr) return;
+  const auto* const async = Get<epp_async_producer>(EPP_ASYNC_PRODUCER_ID);
+  if (table == nullptr && async == nullptr) return;
   Frame frame(instance_, world_, scenario_, run);
   Memory& memory = frame.memory();
   const size_t n = run.rows.size();
-  const auto writable = [&](const epp_attr_spec& spec, size_t rows) {
-    epp_out_column column{};
-    column.validity = memory.Array<uint64_t>("the validity of a produced column", (rows + 63) / 64);
-    for (size_t i = 0; i < rows; ++i) column.validity[i / 64] |= uint64_t{1} << (i % 64);
-    if (spec.type == EPP_T_SYMBOL_LIST) return column;
-    const size_t bytes = ItemBytes(spec.type);
-    column.values = memory.Bytes("the values of a produced column", bytes, rows, bytes);
-    return column;
-  };
   std::vector<epp_out_column> endpoint, request;
   for (const epp_attr_spec* spec : instance_.produces()) {
     if (spec->scope == EPP_SCOPE_ENDPOINT) {
-      endpoint.push_back(writable(*spec, n));
+      endpoint.push_back(Writable(*spec, n, memory));
     } else {
-      request.push_back(writable(*spec, 1));
+      request.push_back(Writable(*spec, 1, memory));
     }
   }
   auto* const outputs = memory.Struct<epp_outputs>("epp_outputs");
@@ -50,10 +53,12 @@ void Driver::Produce(RequestRun& run) {
   std::copy(endpoint.begin(), endpoint.end(), outputs->columns);
   std::copy(request.begin(), request.end(), outputs->request_columns);
 
+  bool written = true;
   const epp_status status =
-      Run("produce", frame, table->produce, frame.call(), frame.in(), outputs);
+      table != nullptr ? Run("produce", frame, table->produce, frame.call(), frame.in(), outputs)
+                       : Wait(*async, frame, outputs, &written);
   std::string bytes;
-  if (status == EPP_OK) {
+  if (status == EPP_OK && written) {
     size_t i = 0, k = 0;
     for (const epp_attr_spec* spec : instance_.produces()) {
       const bool of_endpoints = spec->scope == EPP_SCOPE_ENDPOINT;
@@ -63,6 +68,34 @@ void Driver::Produce(RequestRun& run) {
     }
   }
   transcript_.Add("produce", status, std::move(bytes));
+}
+
+// Starts a producer that may wait, and ends what it began: by finish when that is due, else by
+// cancel. This host has no I/O, so nobody is waited for.
+epp_status Driver::Wait(const epp_async_producer& async, Frame& frame, epp_outputs* outputs,
+                        bool* written) {
+  // A completion may come as late as it likes.
+  static std::atomic<uint64_t> last_completed{0};
+  static std::atomic<uint64_t> last_token{0};
+  const uint64_t token = ++last_token;
+  auto* const done = frame.memory().Array<epp_completion>("epp_completion", 1);
+  *done = {token, &last_completed, [](void* ctx, uint64_t completed) noexcept {
+             static_cast<std::atomic<uint64_t>*>(ctx)->store(completed);
+           }};
+  void* operation = nullptr;
+  epp_status status =
+      Run("start", frame, async.start, frame.call(), frame.in(), outputs, done, &operation);
+  if (operation == nullptr) return status;
+  *written = false;
+  if (status != EPP_OK) {
+    Breach(kProduced, "start", "failed, and left an operation");
+  } else if (last_completed == token) {
+    *written = true;
+    status = Run("finish", frame, async.finish, operation, frame.call(), frame.in(), outputs);
+  } else {
+    async.cancel(instance_.self(), operation);
+  }
+  return status;
 }
 
 void Driver::CheckProduced(const epp_attr_spec& spec, const epp_out_column& column, size_t n,

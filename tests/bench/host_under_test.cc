@@ -53,6 +53,7 @@ absl::Status HostUnderTest::Init(const HostOptions& options) {
   services.serving = &serving_;
   services.metrics = &platform_.metrics();
   services.decisions = &rings_;
+  services.operations = &platform_.hub().operations();
   services.random_seed = 1;
   services.options.observe_responses = options.observe_responses;
   factory_ = std::make_unique<request::HttpExchangeFactory>(services, 1);

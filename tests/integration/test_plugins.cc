@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "epp/plugin.hpp"
+#include "tests/integration/test_waiter.h"
 
 namespace epp::integration {
 namespace {
@@ -317,9 +318,16 @@ class TestIdle {
 }  // namespace
 
 std::span<const epp_plugin_type* const> TestPluginTypes() {
-  return epp::detail::Types<TestFilter, TestScorer, TestProducer, TestValued, TestPicker,
-                            TestHandler, TestParser, TestHook, TestEnd, TestSlow, TestLearner,
-                            TestIdle>::kTable;
+  static const std::vector<const epp_plugin_type*>& all = *[] {
+    const std::span own = epp::detail::Types<TestFilter, TestScorer, TestProducer, TestValued,
+                                             TestPicker, TestHandler, TestParser, TestHook, TestEnd,
+                                             TestSlow, TestLearner, TestIdle>::kTable;
+    auto* types = new std::vector<const epp_plugin_type*>(own.begin(), own.end());
+    types->push_back(TestWaiterType());
+    types->push_back(TestWaitedType());
+    return types;
+  }();
+  return all;
 }
 
 std::vector<std::string> TakeTrace() {

@@ -17,6 +17,7 @@
 //   test-end       only the end of a response
 //   test-learner   produces the requests in flight, times its parameter step, by pick
 //   test-idle      prefers endpoints on which test-learner has less
+//   test-waiter, test-waited   see test_waiter.h
 //   test-slow      scores everything alike and takes 2 ms for it
 #pragma once
 

@@ -31,6 +31,7 @@
  * - [pool]    one call at a time per instance, concurrent with [worker]
  * - [scrape]  one call at a time per endpoint, concurrent across endpoints
  * - [any]     callable from anywhere, lock-free or short
+ * - [io]      one call at a time in the process, on a thread of the host; must not block
  */
 #ifndef EPP_ABI_H_
 #define EPP_ABI_H_
@@ -165,6 +166,9 @@ typedef struct epp_param_spec {
   epp_value default_value;
   double min; /* inclusive; EPP_P_I64, EPP_P_F64, EPP_P_DURATION (seconds) */
   double max;
+  /* For EPP_P_PLUGIN: what the named plugin must implement; null means anything. With an id, a name
+   * must be that of a declared plugin even where it is the default. */
+  const char* interface_id;
 } epp_param_spec;
 
 #define EPP_T_I64 1
@@ -183,9 +187,10 @@ typedef struct epp_param_spec {
 /* An attribute that a type reads or writes. Its full name is key "/" producer. For a consumer the
  * producer is the value of the parameter producer_param when that is set and not empty, else
  * default_producer, which the host also creates when nothing in the config produces the attribute
- * (unless optional). A null default_producer matches a key that has no producer part. The host
- * itself provides: "label/NAME" (symbol: the endpoint's label NAME) and "metrics-age-ns" (i64: time
- * since the endpoint's last good scrape), both without producer. */
+ * (unless optional). A null default_producer matches whoever produces the key; with two of them in
+ * one config it must be named. The host itself provides: "label/NAME" (symbol: the endpoint's label
+ * NAME) and "metrics-age-ns" (i64: time since the endpoint's last good scrape), both without
+ * producer. */
 typedef struct epp_attr_spec {
   uint32_t struct_size;
   int32_t type;   /* EPP_T_* */
@@ -388,6 +393,72 @@ typedef struct epp_host {
   const void* (*get_extension)(void* ctx, const char* id)EPP_NOEXCEPT;
 } epp_host;
 
+/* ---- Host extensions ------------------------------------------------------------------------ */
+
+/* Tables that get_extension answers, each of the instance that asked. A host without its I/O thread
+ * (a test, a check) may answer null. Every callback is called exactly once unless it was cancelled:
+ * before an instance is destroyed the host ends its timers and exchanges with EPP_CANCELLED, then
+ * [config]; no callback runs during destroy or after it. */
+
+/* status: EPP_OK when the time has come. */
+typedef void (*epp_timer_fn)(void* arg, epp_status status) EPP_NOEXCEPT;
+
+/* "epp.host.timer/1". */
+#define EPP_HOST_TIMER_ID "epp.host.timer/1"
+typedef struct epp_host_timer {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  void* ctx;
+  /* [any] Calls fire once, [io], at a time of the monotonic clock or soon after it. Returns
+   * the timer's number, or 0 when the instance has more than 65536 or is being destroyed. */
+  uint64_t (*set)(void* ctx, uint64_t at_ns, epp_timer_fn fire, void* arg) EPP_NOEXCEPT;
+  /* [any] 1: fire will not be called. 0: it was, or is being called right now. */
+  int32_t (*cancel)(void* ctx, uint64_t timer) EPP_NOEXCEPT;
+} epp_host_timer;
+
+/* Everything is copied before send returns. */
+typedef struct epp_http_request {
+  uint32_t struct_size;
+  uint32_t header_count;
+  epp_str method;            /* "GET" or "POST" */
+  epp_str url;               /* http[s]://HOST[:PORT][/PATH][?QUERY] */
+  const epp_header* headers; /* [header_count], besides Host and Content-Length */
+  epp_str body;
+  uint64_t timeout_ns;     /* of the whole exchange */
+  uint64_t max_body_bytes; /* of the response; 0: 16 MiB */
+} epp_http_request;
+
+/* Valid during the callback. */
+typedef struct epp_http_response {
+  uint32_t struct_size;
+  /* EPP_OK for any HTTP status; EPP_DEADLINE_EXCEEDED; EPP_UNAVAILABLE when the server was not
+   * reached or the answer broke off; EPP_RESOURCE_EXHAUSTED when it was too large; EPP_CANCELLED
+   * when the instance ends. */
+  epp_status status;
+  int32_t http_status; /* 0 without an answer */
+  uint32_t reserved0;
+  epp_str content_type;
+  epp_str body;
+  epp_str error; /* of a status that is not EPP_OK, for people */
+} epp_http_response;
+
+typedef void (*epp_http_fn)(void* arg, const epp_http_response* response) EPP_NOEXCEPT;
+
+/* "epp.host.http/1". HTTP/1.1 over connections that are kept and shared. An exchange whose kept
+ * connection turns out to be dead is sent once more. */
+#define EPP_HOST_HTTP_ID "epp.host.http/1"
+typedef struct epp_host_http {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  void* ctx;
+  /* [any] Calls done once, [io]. Returns the exchange's number, or 0 with err filled
+   * (a url that cannot be used, too many exchanges): done is then not called. */
+  uint64_t (*send)(void* ctx, const epp_http_request* request, epp_http_fn done, void* arg,
+                   epp_error* err) EPP_NOEXCEPT;
+  /* [any] 1: done will not be called. 0: it was, or is being called right now. */
+  int32_t (*cancel)(void* ctx, uint64_t exchange) EPP_NOEXCEPT;
+} epp_host_http;
+
 /* ---- Interfaces: scheduling ----------------------------------------------------------------- */
 
 /* "epp.filter/1". Says which candidates stay. */
@@ -442,6 +513,25 @@ typedef struct epp_profile_result {
   const uint32_t* target_rows;        /* [target_count], position among the request's candidates */
 } epp_profile_result;
 
+/* What a profile handler may do besides giving its answer. Valid during the call. */
+#define EPP_NO_ROW UINT32_MAX
+typedef struct epp_steering {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  void* ctx;
+  /* Asks the decider that params[param] names (EPP_P_PLUGIN with interface_id EPP_DECIDER_ID) about
+   * the request's candidate at row, or about none of them (EPP_NO_ROW). 1 means yes. 0 means no,
+   * which is also the answer for a parameter that names nobody and of a decider that fails. */
+  uint32_t (*ask)(void* ctx, uint32_t param, uint32_t row) EPP_NOEXCEPT;
+  /* The proxy is told this port, 0 to 65535, in place of every target's own. Nothing else changes:
+   * results and hooks keep the endpoints that were picked. */
+  void (*set_destination_port)(void* ctx, uint32_t port) EPP_NOEXCEPT;
+  /* The request-scope attributes of produces[], in their order, n = 1; null when there are none.
+   * All without value at entry. What the call gives a value (values[0], bit 0 of validity) has it
+   * from then on, for the profiles that run next and for the hooks; the rest stays as it was. */
+  epp_out_column* request_columns;
+} epp_steering;
+
 /* All profiles of the generation, in the order of the config. */
 typedef struct epp_scheduling {
   uint32_t struct_size;
@@ -450,9 +540,23 @@ typedef struct epp_scheduling {
   uint32_t reserved0;
   const epp_str* names;                     /* [profile_count] */
   const epp_profile_result* const* results; /* [profile_count] */
+  const epp_steering* steering;             /* for the profile handler; null in hooks */
 } epp_scheduling;
 
-/* "epp.profile-handler/1". Chooses which profiles run, and which of them decides. */
+/* "epp.decider/1". Says, when the profile handler asks, whether a further stage is worth running.
+ */
+#define EPP_DECIDER_ID "epp.decider/1"
+typedef struct epp_decider {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  /* [worker] `in` is the one endpoint that the question is about, or nobody (in->count 0). *yes is
+   * 0 at entry; any other value is a yes. On error the answer is no and the failure is counted. */
+  epp_status (*decide)(void* self, const epp_call* call, const epp_candidates* in, uint32_t* yes,
+                       epp_error* err) EPP_NOEXCEPT;
+} epp_decider;
+
+/* "epp.profile-handler/1". Chooses which profiles run, and which of them decides. What it produces
+ * is of request scope, and published through so_far->steering. */
 #define EPP_PROFILE_HANDLER_ID "epp.profile-handler/1"
 #define EPP_DECIDE_NOTHING 0
 #define EPP_DECIDE_RUN 1
@@ -496,6 +600,81 @@ typedef struct epp_producer {
                         const epp_outputs* out, epp_error* err) EPP_NOEXCEPT;
 } epp_producer;
 
+/* How a plugin says that an operation can be finished. May be copied. Frozen. */
+typedef struct epp_completion {
+  uint64_t token; /* never 0 */
+  void* ctx;
+  /* [any] Once is enough; once too often, or after the operation ended, does nothing. */
+  void (*complete)(void* ctx, uint64_t token) EPP_NOEXCEPT;
+} epp_completion;
+
+#define EPP_ASYNC_FAIL_STOP 0u /* no later producer of the request runs */
+#define EPP_ASYNC_FAIL_SKIP 1u /* only those that need its attributes do not run */
+
+/* "epp.async-producer/1". A producer that waits for somebody else. Instead of epp.producer/1: while
+ * it waits, the request is suspended and no thread is held up.
+ *
+ * start either writes the outputs, or begins an operation and leaves it in *operation. Then exactly
+ * one of finish and cancel follows, on the worker of the request, and ends the operation: finish
+ * after complete, cancel when the time is up or the request is over. Outputs and the call's memory
+ * are there in start and finish only; between them an operation works in memory of its own. */
+#define EPP_ASYNC_PRODUCER_ID "epp.async-producer/1"
+typedef struct epp_async_producer {
+  uint32_t struct_size;
+  /* EPP_ASYNC_FAIL_*: what an error or the end of its time means for the producers after it. Either
+   * way its attributes have no value for this request, and the request goes on. */
+  uint32_t on_failure;
+  /* [config] Once, after create: how long an operation may take, in ns; 0 is the host's 400 ms. */
+  uint64_t (*timeout_ns)(void* self) EPP_NOEXCEPT;
+  /* [worker] *operation is null at entry. call->deadline_ns is set. complete may be called before
+   * start returns. On error there is no operation. */
+  epp_status (*start)(void* self, const epp_call* call, const epp_candidates* in,
+                      const epp_outputs* out, const epp_completion* done, void** operation,
+                      epp_error* err) EPP_NOEXCEPT;
+  /* [worker] Writes the outputs, with the request and the candidates of start. */
+  epp_status (*finish)(void* self, void* operation, const epp_call* call, const epp_candidates* in,
+                       const epp_outputs* out, epp_error* err) EPP_NOEXCEPT;
+  void (*cancel)(void* self, void* operation) EPP_NOEXCEPT; /* [worker] */
+} epp_async_producer;
+
+/* "epp.request-header/1". Looks at a parsed request before any endpoint is known, and before it may
+ * have to wait for its turn. */
+#define EPP_REQUEST_HEADER_ID "epp.request-header/1"
+typedef struct epp_request_header {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  /* [worker] out->request_columns are as for epp_producer; out->columns is null, so no attribute of
+   * endpoints can be produced here. For a type that is also a producer both are null: it writes its
+   * attributes there. An error ends the request with its code and message. */
+  epp_status (*request_header)(void* self, const epp_call* call, const epp_outputs* out,
+                               epp_error* err) EPP_NOEXCEPT;
+} epp_request_header;
+
+/* "epp.screener/1". Says which endpoints a request may be served by at all, whatever the profiles
+ * want. Runs before the producers, so the columns of what they make have no value yet. */
+#define EPP_SCREENER_ID "epp.screener/1"
+typedef struct epp_screener {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  /* [worker] keep is as for epp_filter. Every screener is shown the same endpoints; those that all
+   * of them keep are the candidates. When none is left the request is refused with 503. On error
+   * all stay and the failure is counted. */
+  epp_status (*screen)(void* self, const epp_call* call, const epp_candidates* in, uint64_t* keep,
+                       epp_error* err) EPP_NOEXCEPT;
+} epp_screener;
+
+/* "epp.admitter/1". Says whether a request is served at all. Runs after the producers. */
+#define EPP_ADMITTER_ID "epp.admitter/1"
+typedef struct epp_admitter {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  /* [worker] EPP_OK admits. EPP_INTERNAL and EPP_UNKNOWN mean that the plugin failed: counted, and
+   * the request goes on. Any other code denies, with err->message for the client; the first denial
+   * ends the request. `in` is every candidate of the request. */
+  epp_status (*admit)(void* self, const epp_call* call, const epp_candidates* in,
+                      epp_error* err) EPP_NOEXCEPT;
+} epp_admitter;
+
 /* Changes to what is sent on. Valid during the call that it is passed to. */
 typedef struct epp_editor {
   uint32_t struct_size;
@@ -534,7 +713,9 @@ typedef struct epp_usage {
 
 #define EPP_CHUNK_FIRST 1u
 #define EPP_CHUNK_LAST 2u
-#define EPP_CHUNK_SSE 4u /* the response is a stream of server-sent events */
+#define EPP_CHUNK_SSE 4u       /* the response is a stream of server-sent events */
+#define EPP_SERVED_REPORTED 8u /* the proxy named the endpoint that answered; else it is the pick \
+                                */
 
 #define EPP_END_NONE 0
 #define EPP_END_NATURAL 1
@@ -776,6 +957,10 @@ typedef struct epp_host_listener {
 
 /* ---- Well-known opaque attributes --------------------------------------------------------------
  */
+
+/* Schema "epp.text/1": a text of a client, const epp_str*, request scope. Not a symbol, since
+ * symbols are kept for ever. Lives as long as the request phase. */
+#define EPP_TEXT_SCHEMA "epp.text/1"
 
 /* Schema "epp.tokenized-prompt/1": the request's prompts as token ids (real or estimated),
  * attribute key "TokenizedPrompt", request scope. Lives as long as the request. */

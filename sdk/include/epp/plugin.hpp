@@ -18,7 +18,15 @@
 //   Pick(call, candidates, totals, Picks&)          epp.picker/1
 //   Choose(call, scheduling, candidates, decisions) and Conclude(..., uint32_t& primary)
 //                                                   epp.profile-handler/1 (+ Check(names))
+//   Decide(call, candidates, bool& yes)             epp.decider/1
+//   RequestHeader(call, Outputs&)                   epp.request-header/1
+//   Screen(call, candidates, Keep&)                 epp.screener/1
 //   Produce(call, candidates, Outputs&)             epp.producer/1
+//   Operation, StartProduce(call, candidates, Outputs&, Completion, shared_ptr<Operation>&) and
+//   FinishProduce(Operation&, call, candidates, Outputs&)
+//                                                   epp.async-producer/1 (+ CancelProduce,
+//                                                   ProduceTimeoutNs, kOnProduceFailure)
+//   Admit(call, candidates), an error denies        epp.admitter/1
 //   PreRequest(call, scheduling, candidates, Editor&)  epp.pre-request/1
 //   kWants, OnHeaders/OnBody(call, event, Editor&)  epp.response/1
 //   kSuffixes, ParseRequest, ParseResponse          epp.parser/1
@@ -111,6 +119,12 @@ struct Param {
   constexpr Param Unset() const {  // no default: ctx.has(i) is false until the config sets it
     Param p = *this;
     p.spec.default_value.present = 0;
+    return p;
+  }
+  // Of a Plugin(): what the named plugin must be, such as EPP_DECIDER_ID.
+  constexpr Param Implementing(const char* interface_id) const {
+    Param p = *this;
+    p.spec.interface_id = interface_id;
     return p;
   }
   template <size_t N>
@@ -286,6 +300,64 @@ class Host {
 
  private:
   const epp_host* h_;
+};
+
+// The host's timers (epp.host.timer/1). `fn` runs on the host's I/O thread and must not block; when
+// the instance ends it is dropped instead.
+class Timers {
+ public:
+  explicit Timers(Host host)
+      : t_(static_cast<const epp_host_timer*>(
+            host.raw()->get_extension(host.raw()->ctx, EPP_HOST_TIMER_ID))) {}
+  // False on a host that has none.
+  bool ok() const { return t_ != nullptr; }
+  // The timer's number; 0 when it could not be set.
+  template <class F>
+  uint64_t At(uint64_t mono_ns, F fn) const {
+    if (!ok()) return 0;
+    auto box = std::make_unique<F>(std::move(fn));
+    const uint64_t timer = t_->set(
+        t_->ctx, mono_ns,
+        [](void* arg, epp_status status) noexcept {
+          const std::unique_ptr<F> f(static_cast<F*>(arg));
+          if (status == EPP_OK) (*f)();
+        },
+        box.get());
+    if (timer != 0) (void)box.release();
+    return timer;
+  }
+
+ private:
+  const epp_host_timer* t_;
+};
+
+// The host's HTTP client (epp.host.http/1). `fn` gets a const epp_http_response& on the host's I/O
+// thread and must not block; when the instance ends it is dropped instead.
+class Http {
+ public:
+  explicit Http(Host host)
+      : h_(static_cast<const epp_host_http*>(
+            host.raw()->get_extension(host.raw()->ctx, EPP_HOST_HTTP_ID))) {}
+  bool ok() const { return h_ != nullptr; }
+  template <class F>
+  Status Send(const epp_http_request& request, F fn) const {
+    if (!ok()) return {EPP_UNIMPLEMENTED, "this host has no HTTP client"};
+    auto box = std::make_unique<F>(std::move(fn));
+    epp_error err{sizeof(epp_error), EPP_OK, {}};
+    const uint64_t exchange = h_->send(
+        h_->ctx, &request,
+        [](void* arg, const epp_http_response* response) noexcept {
+          const std::unique_ptr<F> f(static_cast<F*>(arg));
+          if (response->status != EPP_CANCELLED) (*f)(*response);
+        },
+        box.get(), &err);
+    if (exchange == 0) return {err.code == EPP_OK ? EPP_UNAVAILABLE : err.code, err.message};
+    (void)box.release();
+    return {};
+  }
+
+ private:
+  const epp_host_http* h_;
 };
 
 // A metric and one resolved series of it. Register in Create.
@@ -509,7 +581,27 @@ class Scheduling {
     return i;
   }
 
+  // For profile handlers, in Choose and Conclude; elsewhere these do nothing. See epp_steering.
+  // The answer of the decider that kParams[param] names, about a candidate of the request or none.
+  bool Ask(size_t param, uint32_t row = EPP_NO_ROW) const {
+    return steering() && steering()->ask(steering()->ctx, static_cast<uint32_t>(param), row) != 0;
+  }
+  // i counts the request-scope attributes of kProduces.
+  template <class T>
+  void Publish(size_t i, T value) const {
+    if (steering() == nullptr) return;
+    const epp_out_column& out = steering()->request_columns[i];
+    static_cast<T*>(out.values)[0] = value;
+    out.validity[0] |= 1;
+  }
+  void SetDestinationPort(uint32_t port) const {
+    if (steering()) steering()->set_destination_port(steering()->ctx, port);
+  }
+
  private:
+  const epp_steering* steering() const {
+    return EPP_HAS(s_, epp_scheduling, steering) ? s_->steering : nullptr;
+  }
   const epp_scheduling* s_;
 };
 
@@ -538,6 +630,19 @@ class Outputs {
  private:
   const epp_outputs* out_;
   size_t n_;
+};
+
+// Says that the operation it was handed out for can be finished. Any thread, also too late.
+class Completion {
+ public:
+  Completion() = default;
+  explicit Completion(const epp_completion& c) : c_(c) {}
+  void operator()() const {
+    if (c_.complete) c_.complete(c_.ctx, c_.token);
+  }
+
+ private:
+  epp_completion c_{};
 };
 
 class Editor {

@@ -49,8 +49,16 @@ template <class T> concept IsFilter = requires { &T::Filter; };
 template <class T> concept IsScorer = requires { &T::Score; };
 template <class T> concept IsPicker = requires { &T::Pick; };
 template <class T> concept IsProfileHandler = requires { &T::Choose; &T::Conclude; };
+template <class T> concept IsDecider = requires { &T::Decide; };
 template <class T> concept HasProfileCheck = requires { &T::Check; };
+template <class T> concept IsRequestHeader = requires { &T::RequestHeader; };
+template <class T> concept IsScreener = requires { &T::Screen; };
 template <class T> concept IsProducer = requires { &T::Produce; };
+template <class T> concept IsAsyncProducer = requires { &T::StartProduce; &T::FinishProduce; };
+template <class T> concept HasCancelProduce = requires { &T::CancelProduce; };
+template <class T> concept HasProduceTimeout = requires { &T::ProduceTimeoutNs; };
+template <class T> concept HasProduceFailure = requires { T::kOnProduceFailure; };
+template <class T> concept IsAdmitter = requires { &T::Admit; };
 template <class T> concept IsPreRequest = requires { &T::PreRequest; };
 template <class T> concept IsResponse = requires { T::kWants; };
 template <class T> concept HasOnHeaders = requires { &T::OnHeaders; };
@@ -168,6 +176,15 @@ struct Type {
       return Self<T>(self).Conclude(Call(call), Scheduling(done), Candidates(in), *primary);
     });
   }
+  static epp_status Decide(void* self, const epp_call* call, const epp_candidates* in,
+                           uint32_t* yes, epp_error* err) noexcept {
+    return Guard(err, [&]() -> Status {
+      bool answer = false;
+      Status status = Self<T>(self).Decide(Call(call), Candidates(in), answer);
+      *yes = answer;
+      return status;
+    });
+  }
   static epp_status Check(void* self, const epp_str* names, uint32_t count,
                           epp_error* err) noexcept {
     return Guard(err, [&]() -> Status {
@@ -177,12 +194,76 @@ struct Type {
   }
 
   // ---- the life of a request ----
+  static epp_status RequestHeader(void* self, const epp_call* call, const epp_outputs* out,
+                                  epp_error* err) noexcept {
+    return Guard(err, [&]() -> Status {
+      Outputs outputs(out, 0);
+      return Self<T>(self).RequestHeader(Call(call), outputs);
+    });
+  }
+  static epp_status Screen(void* self, const epp_call* call, const epp_candidates* in,
+                           uint64_t* keep, epp_error* err) noexcept {
+    return Guard(err, [&]() -> Status {
+      Keep k(keep, in->count);
+      return Self<T>(self).Screen(Call(call), Candidates(in), k);
+    });
+  }
+  static epp_status Admit(void* self, const epp_call* call, const epp_candidates* in,
+                          epp_error* err) noexcept {
+    return Guard(err, [&]() -> Status { return Self<T>(self).Admit(Call(call), Candidates(in)); });
+  }
   static epp_status Produce(void* self, const epp_call* call, const epp_candidates* in,
                             const epp_outputs* out, epp_error* err) noexcept {
     return Guard(err, [&]() -> Status {
       Outputs outputs(out, in->count);
       return Self<T>(self).Produce(Call(call), Candidates(in), outputs);
     });
+  }
+  // An operation crosses the border as a box of the shared pointer that the class made.
+  template <class U>
+  using Box = std::shared_ptr<typename U::Operation>;
+  static constexpr uint32_t OnProduceFailure() {
+    if constexpr (HasProduceFailure<T>)
+      return T::kOnProduceFailure;
+    else
+      return EPP_ASYNC_FAIL_STOP;
+  }
+  static uint64_t ProduceTimeoutNs(void* self) noexcept {
+    if constexpr (HasProduceTimeout<T>) return Self<T>(self).ProduceTimeoutNs();
+    return 0;
+  }
+  template <class U = T>
+  static epp_status StartProduce(void* self, const epp_call* call, const epp_candidates* in,
+                                 const epp_outputs* out, const epp_completion* done,
+                                 void** operation, epp_error* err) noexcept {
+    return Guard(err, [&]() -> Status {
+      Outputs outputs(out, in->count);
+      auto box = std::make_unique<Box<U>>();
+      Status status =
+          Self<U>(self).StartProduce(Call(call), Candidates(in), outputs, Completion(*done), *box);
+      if (status.ok() && *box != nullptr) *operation = box.release();
+      return status;
+    });
+  }
+  template <class U = T>
+  static epp_status FinishProduce(void* self, void* operation, const epp_call* call,
+                                  const epp_candidates* in, const epp_outputs* out,
+                                  epp_error* err) noexcept {
+    const std::unique_ptr<Box<U>> box(static_cast<Box<U>*>(operation));
+    return Guard(err, [&]() -> Status {
+      Outputs outputs(out, in->count);
+      return Self<U>(self).FinishProduce(**box, Call(call), Candidates(in), outputs);
+    });
+  }
+  template <class U = T>
+  static void CancelProduce(void* self, void* operation) noexcept {
+    const std::unique_ptr<Box<U>> box(static_cast<Box<U>*>(operation));
+    if constexpr (HasCancelProduce<U>) {
+      (void)Guard(nullptr, [&]() -> Status {
+        Self<U>(self).CancelProduce(**box);
+        return {};
+      });
+    }
   }
   static epp_status PreRequest(void* self, const epp_call* call, const epp_scheduling* scheduling,
                                const epp_candidates* in, const epp_editor* edit,
@@ -341,9 +422,33 @@ struct Type {
                                                  &Check};
       if (want == EPP_PROFILE_HANDLER_ID) return &table;
     }
+    if constexpr (IsDecider<T>) {
+      static constexpr epp_decider table{sizeof(epp_decider), 0, &Decide};
+      if (want == EPP_DECIDER_ID) return &table;
+    }
+    if constexpr (IsRequestHeader<T>) {
+      static constexpr epp_request_header table{sizeof(epp_request_header), 0, &RequestHeader};
+      if (want == EPP_REQUEST_HEADER_ID) return &table;
+    }
+    if constexpr (IsScreener<T>) {
+      static constexpr epp_screener table{sizeof(epp_screener), 0, &Screen};
+      if (want == EPP_SCREENER_ID) return &table;
+    }
+    if constexpr (IsAdmitter<T>) {
+      static constexpr epp_admitter table{sizeof(epp_admitter), 0, &Admit};
+      if (want == EPP_ADMITTER_ID) return &table;
+    }
     if constexpr (IsProducer<T>) {
       static constexpr epp_producer table{sizeof(epp_producer), 0, &Produce};
       if (want == EPP_PRODUCER_ID) return &table;
+    }
+    static_assert(!(IsProducer<T> && IsAsyncProducer<T>),
+                  "a type is epp.producer/1 or epp.async-producer/1");
+    if constexpr (IsAsyncProducer<T>) {
+      static constexpr epp_async_producer table{sizeof(epp_async_producer), OnProduceFailure(),
+                                                &ProduceTimeoutNs,          &StartProduce<T>,
+                                                &FinishProduce<T>,          &CancelProduce<T>};
+      if (want == EPP_ASYNC_PRODUCER_ID) return &table;
     }
     if constexpr (IsPreRequest<T>) {
       static constexpr epp_pre_request table{sizeof(epp_pre_request), 0, &PreRequest};
@@ -404,12 +509,17 @@ struct Type {
   }
 
   static constexpr auto Interfaces() {
-    constexpr std::array<const char*, 16> ids{
+    constexpr std::array<const char*, 21> ids{
         IsFilter<T> ? EPP_FILTER_ID : nullptr,
         IsScorer<T> ? EPP_SCORER_ID : nullptr,
         IsPicker<T> ? EPP_PICKER_ID : nullptr,
         IsProfileHandler<T> ? EPP_PROFILE_HANDLER_ID : nullptr,
+        IsDecider<T> ? EPP_DECIDER_ID : nullptr,
+        IsRequestHeader<T> ? EPP_REQUEST_HEADER_ID : nullptr,
+        IsScreener<T> ? EPP_SCREENER_ID : nullptr,
         IsProducer<T> ? EPP_PRODUCER_ID : nullptr,
+        IsAsyncProducer<T> ? EPP_ASYNC_PRODUCER_ID : nullptr,
+        IsAdmitter<T> ? EPP_ADMITTER_ID : nullptr,
         IsPreRequest<T> ? EPP_PRE_REQUEST_ID : nullptr,
         IsResponse<T> ? EPP_RESPONSE_ID : nullptr,
         IsParser<T> ? EPP_PARSER_ID : nullptr,
