@@ -376,6 +376,7 @@ TEST(MooncakeTest, Case047And048) {
   Stages s("mooncake");
   s.rig.config.mooncake_port = static_cast<uint16_t>(bootstrap.port());
   EXPECT_EQ(s.Run(R"({"max_tokens":9,"max_completion_tokens":8})").status, 200);
+  ASSERT_TRUE(s.prefill.WaitForCalls(1));
   EXPECT_EQ(s.Run("{}").status, 200);
   ASSERT_TRUE(s.prefill.WaitForCalls(2));
   EXPECT_EQ(bootstrap.calls(), 1u) << "then it is known";
