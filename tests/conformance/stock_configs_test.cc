@@ -120,10 +120,14 @@ std::string Read(const std::string& file) {
   return text.str();
 }
 
-// Types that the text names and that no library has.
+// Types that the text names, or whose attributes its plugins need, and that no library has.
 std::set<std::string> Missing(const config::Diagnostics& diagnostics) {
   std::set<std::string> types;
   for (const config::Diagnostic& d : diagnostics.all()) {
+    if (d.code == "EPP-CFG-NO-PRODUCER") {
+      const size_t slash = d.message.rfind('/');
+      types.insert(d.message.substr(slash + 1, d.message.find(':', slash) - slash - 1));
+    }
     if (d.code != "EPP-CFG-UNKNOWN-TYPE") continue;
     const size_t at = d.message.find("type \"");
     if (at == std::string::npos) continue;
