@@ -26,10 +26,7 @@ using ::testing::IsEmpty;
 // configurations that name one are refused for it, and nothing else is asked of them.
 const std::set<std::string> kPending = {
     // producers
-    "burst-prefix-cache-producer",
     "predicted-latency-producer",
-    // the rest of a request
-    "disaggregatedset-rollout-screener",
     // the index over KV events
     "endpoint-notification-source",
     "precise-prefix-cache-producer",
@@ -83,7 +80,7 @@ const std::vector<Row> kRows = {
     {"guide-p2p-kv-cache-sharing", Need::kExperimental},
     // llm-d-router refuses llm-d.ai/v1; here it is taken for v1alpha1.
     {"guide-pd-v1"},
-    {"guide-precise-older", Need::kNothing, "asks for a real tokenizer"},
+    {"guide-precise-older"},
     {"guide-precise-prefix-cache-routing"},
     {"guide-rollout-older", Need::kNothing, "disaggregatedset-rollout-screener"},
     {"guide-turn-priority", Need::kNothing, "unknown key \"defaultRequestTTL\""},
@@ -120,13 +117,14 @@ std::string Read(const std::string& file) {
   return text.str();
 }
 
-// Types that the text names, or whose attributes its plugins need, and that no library has.
+// Types that the text names, or that something in it reads from, and that no library has.
 std::set<std::string> Missing(const config::Diagnostics& diagnostics) {
   std::set<std::string> types;
   for (const config::Diagnostic& d : diagnostics.all()) {
     if (d.code == "EPP-CFG-NO-PRODUCER") {
-      const size_t slash = d.message.rfind('/');
-      types.insert(d.message.substr(slash + 1, d.message.find(':', slash) - slash - 1));
+      for (const std::string& type : kPending) {
+        if (d.message.find("/" + type + ":") != std::string::npos) types.insert(type);
+      }
     }
     if (d.code != "EPP-CFG-UNKNOWN-TYPE") continue;
     const size_t at = d.message.find("type \"");
