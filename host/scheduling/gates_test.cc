@@ -109,7 +109,7 @@ TEST(ScreenTest, WhatIsProducedIsAboutTheEndpointsThatAreLeft) {
   rig.Read(scorer, producer->outputs[0]);
   rig.Begin();
   ASSERT_FALSE(Screen(rig.context));
-  Produce(rig.context);
+  ASSERT_TRUE(Produce(rig.context));
   ASSERT_FALSE(Schedule(rig.context));
   EXPECT_THAT(rig.Totals(), ElementsAre(0.1, 0.3));
   EXPECT_THAT(rig.Targets(), ElementsAre(1u));
@@ -188,7 +188,7 @@ TEST(ReadHeadersTest, AttributesReachProducersAndMayBeMissing) {
                     });
     rig.Begin();
     ASSERT_FALSE(ReadHeaders(rig.context));
-    Produce(rig.context);
+    ASSERT_TRUE(Produce(rig.context));
     // What it needs has no value: it does not run.
     EXPECT_EQ(read, present ? 7 : -1);
   }
