@@ -27,22 +27,10 @@ using ::testing::IsEmpty;
 const std::set<std::string> kPending = {
     // producers
     "burst-prefix-cache-producer",
-    "p2p-source-producer",
     "predicted-latency-producer",
-    // the rest of a request
-    "agent-identity",
-    "disaggregatedset-rollout-screener",
-    "latency-slo-admitter",
-    "probabilistic-admitter",
     // the index over KV events
     "endpoint-notification-source",
     "precise-prefix-cache-producer",
-    // sources
-    "dcgm-data-source",
-    "dcgm-extractor",
-    "multicluster-metrics-data-source",
-    "multicluster-metrics-extractor",
-    "topology-extractor",
     // flow control
     "concurrency-detector",
     "fcfs-ordering-policy",
