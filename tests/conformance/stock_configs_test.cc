@@ -118,10 +118,15 @@ std::string Read(const std::string& file) {
   return text.str();
 }
 
-// Types that the text names and that no library has.
+// Types that the text names, or that something in it reads from, and that no library has.
 std::set<std::string> Missing(const config::Diagnostics& diagnostics) {
   std::set<std::string> types;
   for (const config::Diagnostic& d : diagnostics.all()) {
+    if (d.code == "EPP-CFG-NO-PRODUCER") {
+      for (const std::string& type : kPending) {
+        if (d.message.find("/" + type + ":") != std::string::npos) types.insert(type);
+      }
+    }
     if (d.code != "EPP-CFG-UNKNOWN-TYPE") continue;
     const size_t at = d.message.find("type \"");
     if (at == std::string::npos) continue;

@@ -359,6 +359,17 @@ absl::StatusOr<ApiRequest> ParseApiRequest(ApiKind kind, std::string_view text) 
   return request;
 }
 
+std::string RenderBody(const ApiRequest& request) {
+  if (request.kind == ApiKind::kChat) {
+    return Dump(Json{{"token_ids", TokenIds(request.prompts.front())}, {"features", nullptr}});
+  }
+  Json list = Json::array();
+  for (const std::string& prompt : request.prompts) {
+    list.push_back(Json{{"token_ids", TokenIds(prompt)}});
+  }
+  return Dump(list);
+}
+
 std::string PlainBody(const ApiAnswer& answer) {
   const ApiKind kind = answer.request.kind;
   if (kind == ApiKind::kMessages) return Dump(MessagesPlain(answer));

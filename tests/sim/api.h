@@ -65,6 +65,9 @@ struct ApiAnswer {
 // The whole answer as one JSON text. Also for streaming kinds.
 [[nodiscard]] std::string PlainBody(const ApiAnswer& answer);
 
+// The token ids of the prompts, as the render endpoint of a kind answers: completions or chat.
+[[nodiscard]] std::string RenderBody(const ApiRequest& request);
+
 // Server-sent events, each call some complete events ("data: ...\n\n"), in this order: start once,
 // then per token and per finished choice, end once.
 [[nodiscard]] std::string StreamStart(const ApiAnswer& answer);

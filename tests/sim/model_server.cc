@@ -140,6 +140,15 @@ void ModelServer::Serve(const std::shared_ptr<Connection>& connection, const Htt
     if (request.method != "POST") return answer(Json(405, R"({"detail":"Method Not Allowed"})"));
     return ServeApi(connection, *kind, request, delivery, log_number);
   }
+  constexpr std::string_view kRender = "/render";
+  const std::string_view rendered =
+      std::string_view(path).ends_with(kRender)
+          ? std::string_view(path).substr(0, path.size() - kRender.size())
+          : std::string_view();
+  if (const auto of = ApiKindOfPath(rendered);
+      request.method == "POST" && (of == ApiKind::kCompletions || of == ApiKind::kChat)) {
+    return answer(Render(*of, request.body, log_number));
+  }
   if (path == "/metrics") return ServeMetrics(connection, delivery);
   if (path == "/health" || path == "/ping") return answer(Text(kPlainText, ""));
   if (path == "/v1/models") return answer(Json(200, Models()));
@@ -160,6 +169,17 @@ void ModelServer::ServeApi(const std::shared_ptr<Connection>& connection, ApiKin
     return refuse(404, absl::StrCat("The model `", parsed->model, "` does not exist."));
   }
   inference_->Start(connection, *std::move(parsed), delivery, log_number);
+}
+
+HttpResponse ModelServer::Render(ApiKind kind, std::string_view body, uint64_t log_number) {
+  const absl::StatusOr<ApiRequest> parsed = ParseApiRequest(kind, body);
+  if (!parsed.ok()) return Json(400, ErrorBody(kind, 400, FromAbsl(parsed.status().message())));
+  if (LoggedRequest* entry = log_.Find(log_number)) entry->model = parsed->model;
+  if (!KnowsModel(parsed->model)) {
+    return Json(
+        404, ErrorBody(kind, 404, absl::StrCat("The model `", parsed->model, "` does not exist.")));
+  }
+  return Json(200, RenderBody(*parsed));
 }
 
 void ModelServer::ServeMetrics(const std::shared_ptr<Connection>& connection,

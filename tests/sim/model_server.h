@@ -47,6 +47,7 @@ class ModelServer : public ConnectionHandler {
              uint64_t log_number);
   void ServeApi(const std::shared_ptr<Connection>& connection, ApiKind kind,
                 const HttpRequest& request, const Delivery& delivery, uint64_t log_number);
+  HttpResponse Render(ApiKind kind, std::string_view body, uint64_t log_number);
   void ServeMetrics(const std::shared_ptr<Connection>& connection, const Delivery& delivery);
   void Control(const std::shared_ptr<Connection>& connection, const HttpRequest& request);
   void ControlFault(const std::shared_ptr<Connection>& connection, const HttpRequest& request);

@@ -58,6 +58,24 @@ std::string Chat(const std::string& text, int max_tokens, bool stream = false) {
 
 constexpr char kChat[] = "/v1/chat/completions";
 
+TEST(ServerTest, RendersPromptsAsTokens) {
+  const auto simulator = Start({Fast()});
+  const HttpReply list = Fetch(simulator->port(0), "POST", "/v1/completions/render",
+                               R"({"model":"demo","prompt":["abcd","efghi"]})");
+  EXPECT_EQ(list.status, 200) << list.body;
+  EXPECT_EQ(json::parse(list.body),
+            json::parse(R"([{"token_ids":[1684234849]},{"token_ids":[1751606885,105]}])"));
+  const HttpReply chat =
+      Fetch(simulator->port(0), "POST", "/v1/chat/completions/render", Chat("hello", 5));
+  EXPECT_EQ(chat.status, 200) << chat.body;
+  EXPECT_FALSE(json::parse(chat.body)["token_ids"].empty());
+  EXPECT_EQ(Fetch(simulator->port(0), "POST", "/v1/completions/render",
+                  R"({"model":"other","prompt":"a"})")
+                .status,
+            404);
+  EXPECT_EQ(Fetch(simulator->port(0), "POST", "/v1/embeddings/render", "{}").status, 404);
+}
+
 TEST(ServerTest, AnswersPlainRequestsAndSaysWho) {
   const auto simulator = Start({Fast("alpha-3")});
   const HttpReply reply = Fetch(simulator->port(0), "POST", kChat, Chat("hello", 5));

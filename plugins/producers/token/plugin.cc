@@ -1,6 +1,6 @@
-// token-producer: the token ids of a request's prompts. This build estimates them: four bytes of
-// prompt make one pseudo-token, which is all that cache affinity needs to recognise equal prefixes.
-// Prompts that arrive as token ids pass through.
+// token-producer: the token ids of a request's prompts, from the render endpoints of a vLLM server
+// or estimated: four bytes of prompt make one pseudo-token, which is all that cache affinity needs
+// to recognise equal prefixes. Prompts that arrive as token ids pass through.
 #define XXH_INLINE_ALL
 #include "epp/plugin.hpp"
 
@@ -18,6 +18,7 @@
 #include "plugins/common/json_canonical.hpp"
 #include "plugins/common/json_text.hpp"
 #include "plugins/producers/token/media.h"
+#include "plugins/producers/token/remote.h"
 #include "plugins/producers/token/stream.h"
 
 namespace {
@@ -105,14 +106,16 @@ class TokenProducer {
  public:
   static constexpr const char* kName = "token-producer";
   static constexpr const char* kDoc =
-      "Turns prompts into token ids: estimated ones, or those that the request carries.";
+      "Turns prompts into token ids: a vLLM server's, estimated ones, or those of the request.";
   static constexpr std::array kAliases{"tokenizer"};
   static constexpr std::array kProduces{epp::Makes(epp::attr::kTokenizedPrompt)};
   static constexpr std::array kParams{
-      epp::String("modelName", nullptr, "Model of the tokenizer; not in this build."),
-      epp::String("vllm.url", nullptr, "Tokenizer service; not in this build."),
-      epp::Duration("vllm.timeout", 0, 0, 3600, "Of a text request; not in this build.").Unset(),
-      epp::Duration("vllm.mmTimeout", 0, 0, 3600, "Of a media request; not in this build.").Unset(),
+      epp::String("modelName", nullptr, "Model that the server is asked for; chooses vLLM."),
+      epp::String("vllm.url", nullptr, "vLLM server with render endpoints; http://localhost:8000."),
+      epp::Duration("vllm.timeout", 0, 0, 3600, "Of a request to it; 0 and unset: 5s.").Unset(),
+      epp::Duration("vllm.mmTimeout", 0, 0, 3600,
+                    "Of a chat with lists as content; 0 and unset: 30s.")
+          .Unset(),
       epp::String("udsTokenizerConfig.socketFile", nullptr, "Not in this build.").Deprecated(),
       epp::Bool("udsTokenizerConfig.useTCP", false, "Not in this build.").Unset().Deprecated(),
       epp::Json("udsTokenizerConfig.modelTokenizerMap", "Not in this build.").Deprecated(),
@@ -153,12 +156,12 @@ class TokenProducer {
   };
 
   static epp::Result<TokenProducer> Create(const epp::Context& ctx) {
-    for (size_t i = kModelName; i <= kUdsMap; ++i) {
+    for (size_t i = kUdsSocket; i <= kUdsMap; ++i) {
       if (!ctx.has(i)) continue;
       return epp::Status(EPP_UNIMPLEMENTED,
                          "parameter \"" + std::string(kParams[i].spec.name) +
-                             "\" asks for a real tokenizer, but this build can only estimate; "
-                             "remove it, or set \"estimate\"");
+                             "\" asks for a tokenizer behind a socket, which this build does not "
+                             "know; set \"vllm\", or remove it to estimate");
     }
     // 0 means the default, as for an absent key.
     const auto number = [&](size_t i) {
@@ -168,6 +171,7 @@ class TokenProducer {
       return ctx.f64(i) > 0 ? ctx.f64(i) : kParams[i].spec.default_value.v.f64;
     };
     TokenProducer p(ctx.host().workers());
+    if (epp::Status status = p.Connect(ctx); !status.ok()) return status;
     p.image_ = {ctx.str(kImageMode) == "static",
                 {number(kImageWidth), number(kImageHeight)},
                 number(kImageFactor),
@@ -188,9 +192,42 @@ class TokenProducer {
     return p;
   }
 
+  using Operation = token_producer::Rendering;
+  uint64_t ProduceTimeoutNs() const { return remote_ ? remote_->timeout_ns() : 0; }
+
+  epp::Status StartProduce(const epp::Call& call, const epp::Candidates&, const epp::Outputs& out,
+                           epp::Completion done, std::shared_ptr<Operation>& operation) const {
+    const epp_parsed* const parsed = call.request().parsed;
+    const bool prompts =
+        parsed != nullptr && parsed->api != EPP_API_NONE && parsed->api != EPP_API_IMAGES;
+    const bool ids =
+        prompts &&
+        (parsed->api == EPP_API_GENERATE ||
+         (parsed->segment_count > 0 && parsed->segments[0].kind == EPP_SEGMENT_TOKEN_IDS));
+    if (remote_ == nullptr || !prompts || ids) return Produce(call, out);
+    return remote_->Start(call.request(), done, operation);
+  }
+
+  epp::Status FinishProduce(Operation& operation, const epp::Call& call, const epp::Candidates&,
+                            const epp::Outputs& out) const {
+    auto* const prompt = call.Alloc<epp_tokenized_prompt>();
+    if (prompt == nullptr) return TooLarge(sizeof(*prompt));
+    prompt->struct_size = sizeof(*prompt);
+    prompt->cache_salt = Copied(call, epp::View(call.request().parsed->cache_salt));
+    std::string_view features;
+    epp::Status status = token_producer::Remote::Read(operation, call, *prompt, features);
+    if (status.ok() && !features.empty()) {
+      status = Features(call, features, *prompt);
+      DropOutside(*prompt);
+    }
+    if (!status.ok()) return status;
+    Put(prompt, out);
+    return {};
+  }
+
+ private:
   // Thread-safe: each worker has its own scratch memory.
-  epp::Status Produce(const epp::Call& call, const epp::Candidates&,
-                      const epp::Outputs& out) const {
+  epp::Status Produce(const epp::Call& call, const epp::Outputs& out) const {
     const epp_parsed* const parsed = call.request().parsed;
     if (parsed == nullptr) return out.ClearRequest(0), epp::Status();
     if (parsed->api == EPP_API_NONE || parsed->api == EPP_API_IMAGES) {
@@ -208,15 +245,61 @@ class TokenProducer {
     scratch.canonical.Trim(Scratch::kKeepBytes);
     if (scratch.text.capacity() > Scratch::kKeepBytes) std::string().swap(scratch.text);
     if (!status.ok()) return status;
+    Put(prompt, out);
+    return {};
+  }
+
+  static void Put(const epp_tokenized_prompt* prompt, const epp::Outputs& out) {
     if (prompt->offsets[prompt->prompt_count] == 0) {
       out.ClearRequest(0);
     } else {
       out.Set<const void*>(0, prompt);
     }
+  }
+
+  // A server may say anything.
+  static void DropOutside(epp_tokenized_prompt& prompt) {
+    auto* const media = const_cast<epp_media*>(prompt.media);  // ours
+    const uint64_t tokens = prompt.offsets[1];
+    const auto end = std::remove_if(media, media + prompt.media_count, [&](const epp_media& m) {
+      return m.offset > tokens || m.length > tokens - m.offset;
+    });
+    prompt.media_count = static_cast<uint32_t>(end - media);
+  }
+
+  // Takes the server of the config, if it names one.
+  epp::Status Connect(const epp::Context& ctx) {
+    const bool named = ctx.has(kVllmUrl) || ctx.has(kVllmTimeout) || ctx.has(kVllmMediaTimeout);
+    if (!named && !ctx.has(kModelName)) return {};
+    size_t asks = kModelName;
+    while (!ctx.has(asks)) ++asks;
+    const std::string asked =
+        "parameter \"" + std::string(kParams[asks].spec.name) + "\" asks for vLLM, but ";
+    token_producer::Remote::Settings settings;
+    settings.model = ctx.str(kModelName);
+    if (settings.model.empty()) {
+      return epp::Status::Invalid(asked + "modelName is not set");
+    }
+    settings.url = ctx.has(kVllmUrl) ? ctx.str(kVllmUrl) : "";
+    if (settings.url.empty()) settings.url = "http://localhost:8000";
+    if (!settings.url.starts_with("http://") && !settings.url.starts_with("https://")) {
+      return epp::Status::Invalid("vllm.url is \"" + settings.url + "\", want http:// or https://");
+    }
+    while (settings.url.ends_with('/')) settings.url.pop_back();
+    const auto seconds = [&](size_t i, uint64_t usual) {
+      return ctx.has(i) && ctx.ns(i) > 0 ? static_cast<uint64_t>(ctx.ns(i)) : usual * 1'000'000'000;
+    };
+    settings.timeout_ns = seconds(kVllmTimeout, 5);
+    settings.media_timeout_ns = seconds(kVllmMediaTimeout, 30);
+    auto remote = std::make_shared<const token_producer::Remote>(ctx.host(), std::move(settings));
+    if (!remote->ok()) {
+      return epp::Status(EPP_UNIMPLEMENTED, asked + "this host has no HTTP client");
+    }
+    remote->WarmUp();
+    remote_ = std::move(remote);
     return {};
   }
 
- private:
   using Segments = std::span<const epp_segment>;
 
   explicit TokenProducer(uint32_t workers)
@@ -439,6 +522,7 @@ class TokenProducer {
   token_producer::ImageSettings image_;
   token_producer::VideoSettings video_;
   std::unique_ptr<std::vector<Scratch>> scratch_;
+  std::shared_ptr<const token_producer::Remote> remote_;  // null: estimates
 };
 
 }  // namespace

@@ -200,6 +200,15 @@ bool FakeWorker::WaitForLeft(int n) const {
   return left_.load() >= n;
 }
 
+bool Eventually(const std::function<bool()>& what) {
+  const auto until = std::chrono::steady_clock::now() + kPatience;
+  while (!what()) {
+    if (std::chrono::steady_clock::now() > until) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+
 std::string Answer(const std::string& body, int status, const std::string& type) {
   return "HTTP/1.1 " + std::to_string(status) + " Told\r\nContent-Type: " + type +
          "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;

@@ -67,6 +67,9 @@ class FakeWorker {
   std::thread accepter_;
 };
 
+// Whether it becomes true within ten seconds.
+bool Eventually(const std::function<bool()>& what);
+
 // A whole answer with a Content-Length.
 std::string Answer(const std::string& body, int status = 200,
                    const std::string& type = "application/json");

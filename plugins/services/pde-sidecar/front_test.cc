@@ -138,7 +138,7 @@ TEST_F(FrontTest, Case011ADeadEngineIs503) {
   EXPECT_THAT(response.body, HasSubstr(R"("type":"ServiceUnavailable","param":"","code":503)"));
   EXPECT_EQ(response.header("content-type"), "application/json");
   EXPECT_EQ(Get(rig_.port(), "/health").status, 200);
-  EXPECT_EQ(Get(rig_.port(), "/sidecar/ready").status, 503);
+  EXPECT_TRUE(Eventually([&] { return Get(rig_.port(), "/sidecar/ready").status == 503; }));
 }
 
 TEST_F(FrontTest, Case012BadJsonIs400AndNobodyIsCalled) {
@@ -341,16 +341,12 @@ TEST(DrainTest, StreamsEndWellAndNothingNewComesIn) {
   EXPECT_EQ(rig.server->not_ready(), "draining");
   EXPECT_TRUE(idle.Closed());
   EXPECT_EQ(Get(port, "/health").status, 0);
-  EXPECT_EQ(rig.server->running(), 1u);
+  EXPECT_TRUE(Eventually([&] { return rig.server->running() == 1; }));
   more.store(true);
   const Response response = client.Read();
   EXPECT_TRUE(response.complete);
   EXPECT_TRUE(client.Closed());
-  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  while (rig.server->running() > 0 && std::chrono::steady_clock::now() < until) {
-    std::this_thread::yield();
-  }
-  EXPECT_EQ(rig.server->running(), 0u);
+  EXPECT_TRUE(Eventually([&] { return rig.server->running() == 0; }));
 }
 
 }  // namespace

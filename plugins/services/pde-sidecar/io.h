@@ -1,5 +1,8 @@
 // Sockets as coroutines: every operation has a time limit and reports errors as values.
 //
+// GCC 12 miscompiles a coroutine that ends in `co_return co_await f()` behind another co_return;
+// name the value first.
+//
 // Threads: everything belongs to the one thread that runs its io_context.
 #pragma once
 

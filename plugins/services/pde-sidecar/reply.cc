@@ -68,7 +68,8 @@ Task<bool> Reply::Whole(int status, std::string_view reason, Headers headers,
   }
   if (close_) head += "Connection: close\r\n";
   head += "\r\n";
-  co_return co_await Write(head, head_only_ ? std::string_view() : body, "");
+  const bool sent = co_await Write(head, head_only_ ? std::string_view() : body, "");
+  co_return sent;
 }
 
 Task<bool> Reply::Error(int status, std::string_view type, std::string_view message) {
@@ -77,7 +78,8 @@ Task<bool> Reply::Error(int status, std::string_view type, std::string_view mess
                      JsonString(type) + R"(,"param":"","code":)" + std::to_string(status) + "}";
   Headers headers;
   headers.Add("Content-Type", "application/json");
-  co_return co_await Whole(status, "", std::move(headers), body);
+  const bool sent = co_await Whole(status, "", std::move(headers), body);
+  co_return sent;
 }
 
 void Reply::Begin(int status, std::string_view reason, Headers headers, const Framing& framing) {
@@ -110,14 +112,16 @@ Task<bool> Reply::Piece(std::string_view piece) {
   if (chunked_) {
     before += ChunkSize(piece.size());
   }
-  co_return co_await Write(before, piece, chunked_ ? "\r\n" : "");
+  const bool sent = co_await Write(before, piece, chunked_ ? "\r\n" : "");
+  co_return sent;
 }
 
 Task<bool> Reply::Flush() {
   if (pending_.empty()) co_return !broken_;
   const std::string bytes = std::move(pending_);
   pending_.clear();
-  co_return co_await Write(bytes, "", "");
+  const bool sent = co_await Write(bytes, "", "");
+  co_return sent;
 }
 
 Task<bool> Reply::End() {

@@ -88,8 +88,9 @@ Task<bool> Call::Ask(std::string_view method, std::string head, std::string_view
 
 Task<bool> Call::Begin(std::string head) {
   // The body cannot be sent again, so only a connection that is surely open will do.
-  if (!co_await Open(true)) co_return false;
-  co_return co_await Send(head, "");
+  bool sent = co_await Open(true);
+  if (sent) sent = co_await Send(head, "");
+  co_return sent;
 }
 
 Task<bool> Call::Send(std::string_view first, std::string_view second) {
