@@ -14,6 +14,7 @@
 #include "host/config/document.h"
 #include "host/objects/object_files.h"
 #include "host/pool/file_discovery.h"
+#include "host/runtime/services.h"
 #include "host/serve/load.h"
 #include "host/serve/trial.h"
 
@@ -181,6 +182,7 @@ class Check final : public Command {
     if (path.empty()) {
       if (!generation_) return;
       if (!generation_->discovery()) {
+        if (runtime::HasService(*generation_)) return;  // it needs none
         found.Warning({}, "EPP-CFG-NO-DISCOVERY",
                       "no endpoint discovery is configured: serve needs --endpoints-file", "",
                       "or dataLayer.discovery with a plugin of type file-discovery");

@@ -523,6 +523,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   }
 
   absl::Status StartDiscovery(config::Diagnostics& diagnostics) {
+    objects_ = std::make_unique<FollowedObjects>(&conditions_, &platform_.metrics());
     pool::FileDiscoverySettings file;
     if (!command_line_.flags.endpoints_file.empty()) {
       file = {command_line_.flags.endpoints_file, true, false};
@@ -550,7 +551,6 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       LogReload(report);
       objects_->Reload();  // the file may hold some
     };
-    objects_ = std::make_unique<FollowedObjects>(&conditions_, &platform_.metrics());
     const pool::LoadReport report = discovery_->Start(file.path, options, &platform_.pool());
     for (const config::Diagnostic& d : report.diagnostics.all()) {
       if (d.severity == config::Severity::kError) {

@@ -11,18 +11,23 @@ std::string Check(const Config& c) {
   std::string out;
   const auto wrong = [&](const std::string& text) { out += (out.empty() ? "" : "\n") + text; };
   const std::string ranks = std::to_string(c.data_parallel_size);
+  if (c.data_parallel_size == 0) {
+    wrong("dataParallelSize is 0, want 1 or more");
+    return out;
+  }
   if (OverTop(c.port, c.data_parallel_size)) {
     wrong("port " + std::to_string(c.port) + " leaves no room for the listeners of " + ranks +
-          " ranks below 65536");
+          " ranks (dataParallelSize) below 65536");
   }
-  if (c.port == 0 && c.data_parallel_size > 1) wrong("port 0 works with one rank only");
+  if (c.port == 0 && c.data_parallel_size > 1)
+    wrong("port is 0, which works with dataParallelSize 1 only");
   if (OverTop(c.engine_port, c.data_parallel_size)) {
     wrong("modelServerPort " + std::to_string(c.engine_port) + " leaves no room for " + ranks +
-          " ranks below 65536");
+          " ranks (dataParallelSize) below 65536");
   }
   if (OverTop(c.p2p_port, c.data_parallel_size)) {
     wrong("p2pConnectorPort " + std::to_string(c.p2p_port) + " leaves no room for " + ranks +
-          " ranks below 65536");
+          " ranks (dataParallelSize) below 65536");
   }
   if (c.enable_p2p_pull && c.kv_connector != "nixlv2") {
     wrong("enableP2PPull works with kvConnector nixlv2 only, got " + c.kv_connector);

@@ -298,6 +298,7 @@ Headers Exchange::Forwarded(bool readable) const {
 
 std::string Exchange::HeadLines(const Headers& headers) const {
   std::string out = head_.method + " " + head_.target + " HTTP/1.1\r\n";
+  if (!headers.Get("host")) out += "Host: localhost\r\n";  // of an HTTP/1.0 client
   headers.AppendTo(out);
   return out;
 }

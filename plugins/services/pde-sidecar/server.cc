@@ -6,6 +6,7 @@
 
 #include <boost/asio/post.hpp>
 #include <list>
+#include <map>
 #include <thread>
 
 #include "reply.h"
@@ -42,8 +43,8 @@ class Sockets {
 
  private:
   epp::Status Open(const std::string& listen, uint16_t port, int* out) {
-    if (own_fd_ >= 0 && own_port_ == port) {
-      *out = ::fcntl(own_fd_, F_DUPFD_CLOEXEC, 0);
+    if (const auto it = own_.find(port); it != own_.end()) {
+      *out = ::fcntl(it->second, F_DUPFD_CLOEXEC, 0);
       return *out < 0 ? epp::Status(EPP_UNAVAILABLE, "no descriptor is left") : epp::Status();
     }
     std::string host = listen;
@@ -62,16 +63,14 @@ class Sockets {
       return {EPP_UNAVAILABLE,
               "cannot listen on " + listen + ":" + std::to_string(port) + ": " + error.message()};
     }
-    *out = own_fd_ = acceptor.release(error);
-    own_port_ = port;
+    *out = own_[port] = acceptor.release(error);
     ::fcntl(*out, F_SETFD, FD_CLOEXEC);
     return {};
   }
 
   const epp::Host host_;
   const epp_host_listener* const table_;
-  int own_fd_ = -1;
-  uint16_t own_port_ = 0;
+  std::map<uint16_t, int> own_;  // the first lane's descriptors, by port
 };
 
 uint16_t PortOf(int fd) {

@@ -1,0 +1,152 @@
+"""The launcher that takes the flags of llm-d's pd-sidecar: what becomes of them.
+
+Arguments: the launcher, the epp executable.
+"""
+import http.client
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+LAUNCHER, EPP = sys.argv[1], sys.argv[2]
+
+
+def run(*arguments, **environment):
+    return subprocess.run([LAUNCHER, *arguments], env={**os.environ, **environment}, text=True,
+                          capture_output=True, timeout=60, check=False)
+
+
+class LauncherTest(unittest.TestCase):
+    def config(self, *arguments, **environment):
+        done = run("--secure-proxy=false", "--print", *arguments, **environment)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def accepted(self, text):
+        done = subprocess.run([EPP, "check", "--deny-warnings", "-"], input=text, text=True,
+                              capture_output=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_flags_become_parameters(self):
+        text = self.config("--port", "8001", "-model-server-port=8201", "--kv-connector=nixlv2",
+                           "--ec-connector=ec-nixl", "--prefill-max-retries=2",
+                           "--prefill-retry-backoff=300ms", "--allowed-targets=10.0.0.0/8:8000,*:9")
+        for line in ("port: 8001", "modelServerPort: 8201", 'ecConnector: "ec-nixl"',
+                     "prefillRetryBackoff: 300ms", 'allowedTargets: ["10.0.0.0/8:8000", "*:9"]'):
+            self.assertIn(f"      {line}\n", text)
+        self.accepted(text)
+
+    def test_moriio(self):
+        text = self.config("--moriio-write-mode", "--moriio-local-pod-ip=10.0.0.1",
+                           "--moriio-dp-size=16", "--moriio-dp-size-local=8",
+                           "--moriio-remote-hosts=a,b", "--allowed-targets=*")
+        self.assertIn('remoteHosts: ["a", "b"]', text)
+        self.accepted(text)
+
+    def test_the_engines_port(self):
+        self.assertIn("modelServerPort: 8200\n", self.config())
+        self.assertIn("modelServerPort: 7\n", self.config("--vllm-port=7"))
+        self.assertIn("modelServerPort: 8\n", self.config("--vllm-port=7", "--model-server-port=8"))
+
+    def test_the_environment(self):
+        self.assertIn("enablePrefillerSampling: true", self.config(ENABLE_PREFILLER_SAMPLING="true"))
+        self.assertNotIn("Sampling", self.config("--enable-prefiller-sampling=false",
+                                                 ENABLE_PREFILLER_SAMPLING="true"))
+
+    def test_what_cannot_be_done_is_refused(self):
+        for arguments in ([], ["--secure-proxy=true"], ["--secure-proxy=maybe"],
+                          ["--secure-proxy=false", "--enable-ssrf-protection"],
+                          ["--secure-proxy=false", "--enable-tls=prefiller"],
+                          ["--secure-proxy=false", "--configuration=port: 1"],
+                          ["--secure-proxy=false", "--connector=nixlv2"],
+                          ["--secure-proxy=false", "--port=8\nx: 1"],
+                          ["--secure-proxy=false", "--kv-connector=\"x"],
+                          ["--secure-proxy=false", "--port"], ["x"]):
+            done = run(*arguments, EPP="/bin/false")
+            self.assertEqual(done.returncode, 64, (arguments, done.stderr))
+            self.assertIn("pd-sidecar: ", done.stderr)
+
+    def test_it_runs_epp(self):
+        done = run("--secure-proxy=false", "--metrics-port=9", EPP="/bin/echo")
+        self.assertEqual(done.returncode, 0)
+        self.assertTrue(done.stdout.startswith("serve --config-text apiVersion: "), done.stdout)
+        self.assertIn("serve.metrics_listen=0.0.0.0:9", done.stdout)
+
+
+CONFIG = """
+apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+plugins:
+  - type: pde-sidecar
+    parameters:
+      listen: 127.0.0.1
+      port: %d
+      modelServerPort: 9
+      prefillMaxRetries: %d
+      allowedTargets: ["10.0.0.1:8000"]
+"""
+
+
+class LiveTest(unittest.TestCase):
+    """epp with a service and nothing else: no endpoints, no client of ext-proc."""
+
+    def setUp(self):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.dir = tempfile.TemporaryDirectory()
+        self.addCleanup(self.dir.cleanup)
+        self.config = pathlib.Path(self.dir.name) / "config.yaml"
+        self.config.write_text(CONFIG % (self.port, 0))
+        self.log = open(pathlib.Path(self.dir.name) / "log", "w+")
+        self.addCleanup(self.log.close)
+        self.admin = f"{self.dir.name}/admin.sock"
+        settings = ["serve.grpc_listen=127.0.0.1:0", "serve.health_listen=127.0.0.1:0",
+                    "serve.metrics_listen=", f"admin.socket={self.admin}", "serve.drain=0s"]
+        command = [EPP, "serve", "--config-file", str(self.config)]
+        for setting in settings:
+            command += ["--set", setting]
+        self.epp = subprocess.Popen(command, stdout=self.log, stderr=self.log)
+        self.addCleanup(self.epp.wait)
+        self.addCleanup(self.epp.kill)
+        self.until(lambda: self.get("/health") == 200)
+
+    def get(self, path):
+        """The status; 0 when the connection was refused or broken."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return 0
+        finally:
+            connection.close()
+
+    def until(self, what):
+        deadline = time.monotonic() + 30
+        while not what():
+            self.assertIsNone(self.epp.poll(), pathlib.Path(self.log.name).read_text())
+            self.assertLess(time.monotonic(), deadline, pathlib.Path(self.log.name).read_text())
+
+    def test_reloads_refuse_nothing_and_a_signal_ends_it(self):
+        for number in range(1, 4):
+            former = self.log_text().count("generation serving")
+            self.config.write_text(CONFIG % (self.port, number))
+            while self.log_text().count("generation serving") == former:
+                self.assertEqual(self.get("/health"), 200)
+                self.assertIsNone(self.epp.poll())
+        self.assertEqual(self.get("/v1/models"), 503)
+        self.epp.send_signal(signal.SIGTERM)
+        self.assertEqual(self.epp.wait(30), 0, self.log_text())
+
+    def log_text(self):
+        return pathlib.Path(self.log.name).read_text()
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
