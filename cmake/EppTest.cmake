@@ -3,12 +3,12 @@ include(GoogleTest)
 # Every GoogleTest executable; what needs no benchmark and no fuzzer.
 add_custom_target(epp_tests)
 
-# epp_add_test(<name> SOURCES <file>... [LINK <target>...] [LABELS <label>...] [ENV <VAR=value>...])
+# epp_add_test(<name> SOURCES <file>... [LINK <target>...] [LABELS <label>...] [ENV <VAR=value>])
 #
 # A GoogleTest executable whose cases become CTest tests named "<name>.<Suite>.<Case>".
 # LABELS defaults to "unit".
 function(epp_add_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINK;LABELS;ENV")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "ENV" "SOURCES;LINK;LABELS")
   if(NOT arg_SOURCES OR arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "epp_add_test(${name}): needs SOURCES, got '${ARGN}'")
   endif()
@@ -18,16 +18,19 @@ function(epp_add_test name)
   if(NOT arg_LABELS)
     set(arg_LABELS unit)
   endif()
-  if(EPP_SANITIZE MATCHES "thread")
+  if(EPP_SANITIZE MATCHES "thread" AND NOT arg_ENV)
     # Debian's libraries are not instrumented; see EppGrpcStatic.
-    list(PREPEND arg_ENV "TSAN_OPTIONS=ignore_noninstrumented_modules=1")
+    set(arg_ENV "TSAN_OPTIONS=ignore_noninstrumented_modules=1")
   endif()
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE ${arg_LINK} epp_warnings GTest::gmock GTest::gtest GTest::gtest_main)
   add_dependencies(epp_tests ${name})
   if(EPP_SANITIZE MATCHES "undefined")
-    # The checks make GCC slow on optimised GoogleTest code: 10 s a file rather than 17.
+    # The checks make GCC slow on GoogleTest code: 17 s a file when optimised, 10 s when not, 7 s
+    # without those of undefined behaviour, which what is tested keeps.
     target_compile_options(${name} PRIVATE -O0)
+    list(FILTER arg_SOURCES INCLUDE REGEX "_test\\.cc$")
+    set_property(SOURCE ${arg_SOURCES} APPEND PROPERTY COMPILE_OPTIONS -fno-sanitize=undefined)
   endif()
   # LTO buys a test nothing and costs a link of minutes.
   set_target_properties(${name} PROPERTIES INTERPROCEDURAL_OPTIMIZATION OFF)

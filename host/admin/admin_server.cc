@@ -273,6 +273,8 @@ absl::StatusOr<std::unique_ptr<http::Server>> StartAdminServer(const AdminOption
       [](const Routes& r, const auto&) { return Json(r.sources().backend->ConfigJson()); });
   get("/admin/generations",
       [](const Routes& r, const auto&) { return Json(r.sources().backend->GenerationsJson()); });
+  get("/admin/objects",
+      [](const Routes& r, const auto&) { return Json(r.sources().backend->ObjectsJson()); });
   get("/admin/plugins",
       [](const Routes& r, const auto&) { return Json(r.sources().backend->PluginsJson()); });
   get("/admin/plugins/{instance}/state",

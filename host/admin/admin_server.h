@@ -27,6 +27,7 @@ class Backend {
   virtual std::string ConfigJson() = 0;  // effective config with origins
   virtual std::string GenerationsJson() = 0;
   virtual std::string PluginsJson() = 0;
+  virtual std::string ObjectsJson() = 0;  // objectives and model rewrites
   // One of them with its texts, or "" when it is not kept.
   virtual std::string GenerationJson(uint64_t number) = 0;
   // "33 to 44".

@@ -113,6 +113,15 @@ std::string DecisionJson(const DecisionRecord& record, const Names& names) {
   if (record.subset >= 0) w.Field("subset", static_cast<int>(record.subset));
   w.EndObject();
 
+  w.Key("gates").BeginArray();
+  for (const DecisionView::Gate& gate : view.gates) {
+    w.BeginObject();
+    w.Field("kind", GateName(gate.kind)).Field("plugin", gate.plugin);
+    if (gate.kind == telemetry::GateKind::kScreener) w.Field("in", gate.in).Field("out", gate.out);
+    if (gate.out == 0) w.Field("refused", true);
+    w.EndObject();
+  }
+  w.EndArray();
   w.Key("profiles").BeginArray();
   for (const DecisionView::Profile& profile : view.profiles) WriteProfile(w, profile);
   w.EndArray();

@@ -75,6 +75,18 @@ std::string Number(double value) {
                                     : absl::StrFormat("%.2f", value);
 }
 
+void AppendGates(const DecisionView& view, std::string* out) {
+  for (const DecisionView::Gate& gate : view.gates) {
+    if (gate.kind == telemetry::GateKind::kScreener) {
+      StrAppend(out, "screened ", gate.plugin, "  ", gate.in, " -> ", gate.out, "\n");
+    } else {
+      StrAppend(out, gate.kind == telemetry::GateKind::kAdmitter ? "denied   " : "refused  ",
+                gate.plugin, "\n");
+    }
+  }
+  if (!view.gates.empty()) out->append("\n");
+}
+
 void AppendFilters(const DecisionView::Profile& profile, std::string* out) {
   const char* head = "filters  ";
   for (const DecisionView::Filter& filter : profile.filters) {
@@ -227,6 +239,8 @@ std::string DecisionText(const DecisionRecord& record, const Names& names,
       StrAppend(&out, "\nsubset   the gateway allows only ", record.subset,
                 " address(es) (x-gateway-destination-endpoint-subset)\n");
     }
+    if (!view.gates.empty()) out.append("\n");
+    AppendGates(view, &out);
     for (const DecisionView::Profile& profile : view.profiles) {
       StrAppend(&out, "\nprofile ", profile.name, "\n");
       AppendFilters(profile, &out);
@@ -244,6 +258,7 @@ std::string DecisionText(const DecisionRecord& record, const Names& names,
       StrAppend(&out, "; decided in ", Micros(record.total_ns), "\n\n");
     }
   }
+  AppendGates(view, &out);
   for (const DecisionView::Profile& profile : view.profiles) {
     if (view.profiles.size() > 1) StrAppend(&out, "profile  ", profile.name, "\n");
     AppendFilters(profile, &out);

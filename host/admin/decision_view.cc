@@ -28,6 +28,18 @@ std::string_view OutcomeName(Outcome outcome) {
   return "unknown";
 }
 
+std::string_view GateName(telemetry::GateKind kind) {
+  switch (kind) {
+    case telemetry::GateKind::kHeaders:
+      return "headers";
+    case telemetry::GateKind::kScreener:
+      return "screener";
+    case telemetry::GateKind::kAdmitter:
+      return "admitter";
+  }
+  return "unknown";
+}
+
 std::string DecisionId(const DecisionRecord& record) {
   char digits[16];
   const auto end = std::to_chars(digits, digits + sizeof(digits), record.number, 16).ptr;
@@ -49,6 +61,11 @@ DecisionView Resolve(const DecisionRecord& record, const Names& names) {
     if (generation && index < generation->plugins.size()) return generation->plugins[index];
     return {StrCat("plugin-", index), "", ""};
   };
+
+  for (uint8_t g = 0; g < record.gate_count; ++g) {
+    const telemetry::GateRecord& from = record.gates[g];
+    view.gates.push_back({plugin(from.plugin).name, from.kind, from.in, from.out});
+  }
 
   size_t dropped_at = 0;
   for (uint8_t p = 0; p < record.profile_count; ++p) {

@@ -19,6 +19,13 @@ struct DecisionView {
     uint32_t out = 0;
     std::vector<std::string> dropped;
   };
+  // A screener that ran, or who ended the request before it was scheduled.
+  struct Gate {
+    std::string plugin;
+    telemetry::GateKind kind = telemetry::GateKind::kScreener;
+    uint32_t in = 0;
+    uint32_t out = 0;
+  };
   struct Scorer {
     std::string plugin;
     std::string column;  // what its raw numbers are, "" for none
@@ -46,6 +53,7 @@ struct DecisionView {
     uint32_t omitted = 0;
     double omitted_best = 0;
   };
+  std::vector<Gate> gates;
   std::vector<Profile> profiles;
   EndpointName destination;  // the primary's first pick, empty when nothing was picked
   EndpointName served;
@@ -71,6 +79,8 @@ std::string DecisionText(const telemetry::DecisionRecord& record, const Names& n
 // One line, for lists.
 std::string DecisionLine(const telemetry::DecisionRecord& record, const Names& names);
 
+// "headers", "screener", "admitter".
+std::string_view GateName(telemetry::GateKind kind);
 std::string_view OutcomeName(telemetry::Outcome outcome);
 
 }  // namespace epp::admin

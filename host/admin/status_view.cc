@@ -68,6 +68,12 @@ std::string StatusJson(const Status& status) {
   w.EndArray();
   w.EndObject();
 
+  w.Key("objects").BeginObject();
+  w.Field("objectives", status.objects.objectives).Field("rewrites", status.objects.rewrites);
+  w.Field("rules", status.objects.rules).Field("ignored", status.objects.ignored);
+  w.Field("refused", status.objects.refused);
+  w.EndObject();
+
   w.Key("traffic").BeginObject();
   w.Field("requests_per_s", status.requests_per_s).Field("running", status.running);
   w.Field("decisions", status.decisions).Field("own_error_ratio", status.own_error_ratio);
@@ -129,6 +135,13 @@ std::string StatusText(const Status& status) {
   out += "\n";
   for (const std::string& problem : status.pool_problems) {
     StrAppend(&out, "           ", problem, "\n");
+  }
+  if (status.objects.any()) {
+    StrAppend(&out, "objects    ", status.objects.objectives, " objectives, ",
+              status.objects.rewrites, " model rewrites with ", status.objects.rules, " rules");
+    if (status.objects.ignored > 0) StrAppend(&out, ", ", status.objects.ignored, " ignored");
+    if (status.objects.refused > 0) StrAppend(&out, ", ", status.objects.refused, " refused");
+    out += "\n";
   }
   absl::StrAppendFormat(&out,
                         "traffic    %.3g req/s  running %d  decision p50 %.1f us p99 %.1f us  own "

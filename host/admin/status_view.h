@@ -23,6 +23,15 @@ struct Warning {
   uint64_t since_unix_ns = 0;
 };
 
+struct ObjectCounts {
+  size_t objectives = 0;
+  size_t rewrites = 0;
+  size_t rules = 0;    // of rewrites
+  size_t ignored = 0;  // of another pool, or of the older API group beside the newer one
+  size_t refused = 0;  // objects or files
+  bool any() const { return objectives + rewrites + ignored + refused > 0; }
+};
+
 // After a rollback: what is on disk is ignored until it changes.
 struct PinnedConfig {
   uint64_t restored = 0;    // the generation whose text serves
@@ -51,6 +60,7 @@ struct Status {
   std::string pool_name;
   std::string pool_source;  // "/etc/epp/endpoints.yaml"
   PoolCounts pool;
+  ObjectCounts objects;
   std::vector<std::string> pool_problems;  // "default/vllm-3 stale 4.1 s"
 
   double requests_per_s = 0;

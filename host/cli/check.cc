@@ -12,6 +12,7 @@
 #include "host/cli/describe.h"
 #include "host/cli/load.h"
 #include "host/config/document.h"
+#include "host/objects/object_files.h"
 #include "host/pool/file_discovery.h"
 #include "host/serve/load.h"
 #include "host/serve/trial.h"
@@ -32,16 +33,16 @@ Stage StageOf(const std::string& code) {
       "EPP-CFG-NO-PRODUCER",   "EPP-CFG-TWO-PRODUCERS",  "EPP-CFG-ATTRIBUTE-TYPE",
       "EPP-CFG-CYCLE",         "EPP-CFG-UNMET-OPTIONAL",
   };
-  static constexpr std::array<std::string_view, 5> kMoreWiringCodes = {
-      "EPP-CFG-DATA-CYCLE", "EPP-CFG-NO-DISCOVERY", "EPP-CFG-FLOW-OFF", "EPP-CFG-FLOW-UNAVAILABLE",
-      "EPP-CFG-DUPLICATE-PARSER"};
+  static constexpr std::array<std::string_view, 6> kMoreWiringCodes = {
+      "EPP-CFG-DATA-CYCLE",       "EPP-CFG-NO-DISCOVERY",     "EPP-CFG-FLOW-OFF",
+      "EPP-CFG-FLOW-UNAVAILABLE", "EPP-CFG-DUPLICATE-PARSER", "EPP-CFG-WHICH-PRODUCER"};
   static constexpr std::array<std::string_view, 3> kLibraryCodes = {
       "EPP-CFG-UNKNOWN-TYPE", "EPP-CFG-EXPERIMENTAL", "EPP-CFG-CREATE"};
   const auto in = [&](const auto& codes) {
     return std::find(codes.begin(), codes.end(), code) != codes.end();
   };
   if (code == "EPP-CFG-SYNTAX" || code == "EPP-CFG-READ") return kSyntax;
-  if (code.starts_with("EPP-POOL-")) return kEndpoints;
+  if (code.starts_with("EPP-POOL-") || code.starts_with("EPP-OBJ-")) return kEndpoints;
   if (in(kWiringCodes) || in(kMoreWiringCodes)) return kWiring;
   if (in(kLibraryCodes) || !code.starts_with("EPP-CFG-")) return kLibraries;
   return kSchema;
@@ -195,6 +196,22 @@ class Check final : public Command {
     const pool::LoadReport report = discovery.Start(path, options, &platform_->pool());
     for (const config::Diagnostic& d : report.diagnostics.all()) Add(d, found);
     endpoints_ = StrCat(path, ": ", Count(report.endpoints, "endpoint"));
+    CheckObjects(path, line.flags, found);
+  }
+
+  // Objectives and model rewrites are in the endpoints file and beside it.
+  void CheckObjects(const std::string& endpoints_file, const ServeFlags& flags,
+                    config::Diagnostics& found) {
+    objects::ObjectSlot slot;
+    objects::ObjectFiles files;
+    objects::ObjectFiles::Options options;
+    options.pool = {flags.pool_name, flags.pool_group, flags.pool_namespace};
+    const objects::ObjectsReport report = files.Start(endpoints_file, std::move(options), &slot);
+    for (const config::Diagnostic& d : report.diagnostics.all()) Add(d, found);
+    const size_t objectives = report.objects->objectives().size();
+    const size_t rewrites = report.objects->rewrites().size();
+    if (objectives > 0) StrAppend(&endpoints_, ", ", Count(objectives, "objective"));
+    if (rewrites > 0) StrAppend(&endpoints_, ", ", Count(rewrites, "model rewrite"));
   }
 
   // What a clean stage says for itself.

@@ -98,6 +98,22 @@ ManPage EndpointsPage() {
       "  - {name: gpu-0, address: 10.0.0.10, port: 8000}\n"
       "  - {name: gpu-1, address: 10.0.0.11, port: 8000, labels: {llm-d.ai/role: decode}}\n"
       "  - {name: gpu-2, address: \"fd00::12\", ports: [8000, 8001]}\n");
+  page.Section("OBJECTIVES AND MODEL REWRITES");
+  page.Paragraph(
+      "Further documents of the file, and every *.yaml beside it, may hold InferenceObjective and "
+      "InferenceModelRewrite objects, written as for a cluster. An objective gives its priority to "
+      "requests that name it in the header x-llm-d-inference-objective; a rewrite replaces the "
+      "model that a request asks for, by weight. They are followed like endpoints. Without "
+      "--pool-name, those of every pool count.");
+  page.Verbatim(
+      "apiVersion: llm-d.ai/v1alpha2\n"
+      "kind: InferenceModelRewrite\n"
+      "metadata: {name: canary}\n"
+      "spec:\n"
+      "  poolRef: {name: my-pool}\n"
+      "  rules:\n"
+      "    - matches: [{model: {value: chat}}]\n"
+      "      targets: [{modelRewrite: chat-v1, weight: 9}, {modelRewrite: chat-v2, weight: 1}]\n");
   page.Section("SEE ALSO");
   page.ParagraphRoff("\\fBepp\\-config\\fR(5), \\fBepp\\-pool\\fR(1)");
   return {"epp-endpoints", 5, page.text()};

@@ -14,16 +14,20 @@
 namespace epp::cli {
 namespace {
 
-constexpr std::array<std::pair<const char*, std::string_view>, 18> kKinds = {{
+constexpr std::array<std::pair<const char*, std::string_view>, 22> kKinds = {{
     {EPP_FILTER_ID, "filter"},
     {EPP_SCORER_ID, "scorer"},
     {EPP_PICKER_ID, "picker"},
     {EPP_PROFILE_HANDLER_ID, "profile-handler"},
+    {EPP_DECIDER_ID, "decider"},
     {EPP_PARSER_ID, "parser"},
     {EPP_SOURCE_ID, "source"},
     {EPP_SCRAPER_ID, "scraper"},
+    {EPP_REQUEST_HEADER_ID, "request-header"},
+    {EPP_SCREENER_ID, "screener"},
     {EPP_PRODUCER_ID, "producer"},
     {EPP_ASYNC_PRODUCER_ID, "producer"},
+    {EPP_ADMITTER_ID, "admitter"},
     {config::kDiscoveryInterface, "discovery"},
     {EPP_SERVICE_ID, "service"},
     {EPP_PRE_REQUEST_ID, "pre-request"},

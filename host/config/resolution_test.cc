@@ -238,6 +238,14 @@ TEST(ResolutionTest, Errors) {
        "2 profiles and no profile handler"},
       {"plugins: [{type: disagg-profile-handler, parameters: {deciders: {prefill: x}}}]",
        "EPP-CFG-UNDEFINED-REF", "parameter \"deciders.prefill\": plugin \"x\" is not defined"},
+      {"plugins: [{name: q, type: queue-scorer},"
+       " {type: disagg-profile-handler, parameters: {deciders: {prefill: q}}}]",
+       "EPP-CFG-WRONG-KIND",
+       "parameter \"deciders.prefill\": plugin \"q\" (queue-scorer) does not implement "
+       "epp.decider/1"},
+      // What must be a decider must be there, whoever named it.
+      {"plugins: [{type: pd-profile-handler}]", "EPP-CFG-UNDEFINED-REF",
+       "parameter \"deciderPluginName\": plugin \"prefix-based-pd-decider\" is not defined"},
       {"plugins: [{name: a, type: prefix-based-pd-decider, parameters: {next: b}},"
        " {name: b, type: prefix-based-pd-decider, parameters: {next: a}}]",
        "EPP-CFG-CYCLE", "the graph is not a DAG"},

@@ -425,15 +425,25 @@ class Resolver {
         const epp_value& value = values[p];
         if (value.type != EPP_P_PLUGIN || !value.present || value.v.str.size == 0) continue;
         const std::string_view name(value.v.str.data, value.v.str.size);
+        const epp_param_spec& spec = *plugin.type->type->params[p];
+        const char* const wanted =
+            EPP_HAS(&spec, epp_param_spec, interface_id) ? spec.interface_id : nullptr;
+        const Mark& given = plugin.params->mark(p);
+        const Mark& mark = given.source ? given : plugin.mark;
+        const std::string what = StrCat("plugin ", Quoted(plugin.name, plugin.type->name()),
+                                        ": parameter \"", spec.name, "\": plugin");
         if (const std::optional<size_t> other = Find(name)) {
           before[i].push_back(*other);
-        } else if (const Mark& mark = plugin.params->mark(p);
-                   mark.source && !declared_.contains(name)) {
-          // Only what the config says must exist; what a default means is the plugin's business.
-          Undefined({std::string(name), mark},
-                    StrCat("plugin ", Quoted(plugin.name, plugin.type->name()), ": parameter \"",
-                           plugin.type->type->params[p]->name, "\": plugin"),
-                    "");
+          const PluginSpec& named = plugins()[*other];
+          if (wanted != nullptr && !named.type->Implements(wanted)) {
+            out_.Error(mark, "EPP-CFG-WRONG-KIND",
+                       StrCat(what, " ", Quoted(named.name, named.type->name()),
+                              " does not implement ", wanted));
+          }
+        } else if ((given.source || wanted != nullptr) && !declared_.contains(name)) {
+          // What the config says must exist. What a default means is the plugin's business, unless
+          // it says what the named plugin must be.
+          Undefined({std::string(name), mark}, what, wanted ? wanted : "");
         }
       }
     }

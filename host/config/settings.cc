@@ -107,6 +107,9 @@ constexpr std::array kTable = {
     SettingSpec{"serve.bodyless_unavailable", Type::kBool, "false",
                 "answer 503 instead of 500 when a request without body finds no endpoint",
                 &Settings::bodyless_unavailable},
+    SettingSpec{"serve.own_denials", Type::kBool, "false",
+                "answer with an admitter's own status, such as 429, instead of 500",
+                &Settings::own_denials},
 
     SettingSpec{"tls.secure", Type::kBool, "true",
                 "TLS on the ext-proc port; same as --secure-serving", &Settings::secure},

@@ -48,6 +48,7 @@ struct Settings {
   bool single_destination = false;
   bool strip_system_headers = false;
   bool bodyless_unavailable = false;
+  bool own_denials = false;
   // [tls]
   bool secure = false;
   std::string cert_dir;

@@ -112,13 +112,21 @@ struct SingleHandler : FirstProfileHandler<SingleHandler> {
 };
 struct DisaggHandler : FirstProfileHandler<DisaggHandler> {
   static constexpr const char* kName = "disagg-profile-handler";
-  static constexpr std::array kParams{Plugin("deciders.prefill", nullptr, "The decider."),
-                                      Plugin("deciders.encode", nullptr, "The other decider.")};
+  static constexpr std::array kParams{
+      Plugin("deciders.prefill", nullptr, "The decider.").Implementing(EPP_DECIDER_ID),
+      Plugin("deciders.encode", nullptr, "The other decider.").Implementing(EPP_DECIDER_ID)};
+};
+struct PdHandler : FirstProfileHandler<PdHandler> {
+  static constexpr const char* kName = "pd-profile-handler";
+  static constexpr std::array kParams{
+      Plugin("deciderPluginName", "prefix-based-pd-decider", "The decider.")
+          .Implementing(EPP_DECIDER_ID)};
 };
 struct Decider : Creatable<Decider> {
   static constexpr const char* kName = "prefix-based-pd-decider";
   static constexpr const char* kDoc = "Decides.";
   static constexpr std::array kParams{Plugin("next", nullptr, "Whom to ask next.")};
+  Status Decide(const Call&, const Candidates&, bool&) const { return {}; }
 };
 
 template <class T>
@@ -228,9 +236,9 @@ void AddTypes(loader::Catalog& catalog) {
 inline loader::Catalog RealNames() {
   loader::Catalog catalog;
   AddTypes<QueueScorer, KvScorer, PrefixScorer, LabelFilter, UtilizationFilter, ContextLength,
-           MaxScorePicker, RandomPicker, SingleHandler, DisaggHandler, Decider, OpenAiParser,
-           AnthropicParser, VllmHttpParser, PassthroughParser, MetricsSource, ModelsSource,
-           CoreExtractor, TokenProducer, ApproxProducer>(catalog);
+           MaxScorePicker, RandomPicker, SingleHandler, DisaggHandler, PdHandler, Decider,
+           OpenAiParser, AnthropicParser, VllmHttpParser, PassthroughParser, MetricsSource,
+           ModelsSource, CoreExtractor, TokenProducer, ApproxProducer>(catalog);
   catalog.AddBuiltin(FileDiscovery());
   return catalog;
 }

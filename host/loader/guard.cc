@@ -165,7 +165,10 @@ const char* NameOf(Entry entry) {
       "epp.scorer/1",
       "epp.picker/1",
       "epp.profile-handler/1",
+      "epp.request-header/1",
+      "epp.screener/1",
       "epp.producer/1",
+      "epp.admitter/1",
       "epp.pre-request/1",
       "epp.response/1",
       "epp.parser/1",
@@ -178,6 +181,7 @@ const char* NameOf(Entry entry) {
       "epp.state/1",
       "epp.service/1",
       "load a second time, under another name",
+      "epp.decider/1",
   };
   const auto i = static_cast<size_t>(entry);
   return i < kNames.size() ? kNames[i] : "?";

@@ -27,7 +27,10 @@ enum class Entry : uint32_t {
   kScorer,
   kPicker,
   kProfileHandler,
+  kRequestHeader,
+  kScreener,
   kProducer,
+  kAdmitter,
   kPreRequest,
   kResponse,
   kParser,
@@ -40,6 +43,7 @@ enum class Entry : uint32_t {
   kState,
   kService,
   kLoadAgain,
+  kDecider,
 };
 
 // "epp.scorer/1", or a word for what is no interface.

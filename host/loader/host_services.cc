@@ -239,10 +239,33 @@ struct InstanceHost::Context {
     if (self != nullptr && series != 0) self->options->metrics->Add(series, value);
   }
 
+  static epp_status BorrowListener(void* ctx, epp_str address, int32_t* fd,
+                                   epp_error* error) noexcept {
+    Context* self = Live(ctx, "borrow");
+    if (self == nullptr) return EPP_FAILED_PRECONDITION;
+    const absl::StatusOr<int> lent = self->options->listeners->Borrow(View(address));
+    if (lent.ok()) {
+      *fd = *lent;
+      return EPP_OK;
+    }
+    const auto code = static_cast<epp_status>(lent.status().code());
+    Fill(error, code, MessageOf(lent.status()));
+    return code;
+  }
+  // Also of an instance that is gone: the descriptor is the host's to close.
+  static void GiveListenerBack(void* ctx, int32_t fd) noexcept {
+    static_cast<Context*>(ctx)->options->listeners->GiveBack(fd);
+  }
+
   static const void* GetExtension(void* ctx, const char* id) noexcept {
+    static constexpr epp_host_listener kListener{sizeof(epp_host_listener), 0, &BorrowListener,
+                                                 &GiveListenerBack};
     Context* self = Live(ctx, "get_extension");
-    if (self == nullptr || self->extensions == nullptr || id == nullptr) return nullptr;
-    return self->extensions->Get(id);
+    if (self == nullptr || id == nullptr) return nullptr;
+    if (std::string_view(id) == EPP_HOST_LISTENER_ID && self->options->listeners != nullptr) {
+      return &kListener;
+    }
+    return self->extensions == nullptr ? nullptr : self->extensions->Get(id);
   }
 };
 

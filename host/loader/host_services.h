@@ -71,6 +71,14 @@ class RandomSource {
   static void RestorePerThread(const State& state) noexcept;
 };
 
+// Lends listening sockets; see epp_host_listener. Threads: any. Nothing may throw.
+class ListenerSource {
+ public:
+  virtual ~ListenerSource() = default;
+  virtual absl::StatusOr<int> Borrow(std::string_view address) noexcept = 0;
+  virtual void GiveBack(int fd) noexcept = 0;
+};
+
 // What get_extension answers to one instance. The tables stay where they are until the destructor.
 class Extensions {
  public:
@@ -93,6 +101,7 @@ struct HostServicesOptions {
   Interner* interner = nullptr;   // required
   const Clock* clock = &Clock::Real();
   RandomSource* random = &RandomSource::PerThread();
+  ListenerSource* listeners = nullptr;  // null: plugins get no "epp.host.listener/1"
   ExtensionSource* extensions = nullptr;  // null: there are none
 };
 

@@ -214,6 +214,10 @@ absl::Status Lint::Param(const epp_plugin_type& t, const epp_param_spec* p) {
   if (std::isnan(p->min) || std::isnan(p->max) || p->min > p->max) {
     return Fail("min is above max");
   }
+  if (EPP_HAS(p, epp_param_spec, interface_id) && p->interface_id != nullptr) {
+    if (p->type != EPP_P_PLUGIN) return Fail("only a plugin's name can ask for an interface");
+    if (absl::Status s = Text(p->interface_id, "interface_id").status(); !s.ok()) return s;
+  }
   if (absl::Status s = Default(*p); !s.ok()) return s;
   where_ = where;
   return absl::OkStatus();

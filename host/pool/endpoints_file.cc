@@ -14,6 +14,7 @@
 #include "host/base/hostport.h"
 #include "host/base/strings.h"
 #include "host/base/utf8.h"
+#include "host/config/split_documents.h"
 
 namespace epp::pool {
 namespace {
@@ -78,6 +79,14 @@ std::string_view KindOf(const YAML::Node& node) {
   return node.IsMap() ? "a mapping" : "nothing";
 }
 
+// A document of another kind, such as an InferenceObjective.
+bool IsObject(const YAML::Node& node) {
+  return node.IsMap() && node["kind"].IsDefined() && !node["endpoints"].IsDefined();
+}
+bool MayBeObject(std::string_view text) {
+  return text.starts_with("kind:") || text.find("\nkind:") != std::string_view::npos;
+}
+
 class Reader {
  public:
   Reader(std::shared_ptr<const config::SourceText> source, bool check_metrics_labels,
@@ -85,10 +94,31 @@ class Reader {
       : source_(std::move(source)), check_metrics_labels_(check_metrics_labels), out_(out) {}
 
   std::optional<EndpointsFile> Read() {
+    const std::vector<config::DocumentPart> parts = config::SplitDocuments(source_->text);
+    std::optional<YAML::Node> root;
+    for (const config::DocumentPart& part : parts) {
+      lines_before_ = part.lines_before;
+      try {
+        YAML::Node node = YAML::Load(std::string(part.text));
+        if (parts.size() > 1 && (node.IsNull() || IsObject(node))) continue;
+        if (root) {
+          Warning(MarkOf(node), kDuplicate, "another document, ignored: the first one counts");
+          continue;
+        }
+        root = std::move(node);
+        root_lines_before_ = lines_before_;
+      } catch (const YAML::Exception& e) {
+        if (parts.size() > 1 && MayBeObject(part.text)) continue;  // who reads objects says it
+        Error(MarkAt(e.mark, 0), kSyntax, absl::StrFormat("not readable as YAML: %s", e.msg));
+        return std::nullopt;
+      } catch (const std::exception& e) {
+        Error({source_, 0, 0, 0}, kSyntax, absl::StrFormat("not readable as YAML: %s", e.what()));
+        return std::nullopt;
+      }
+    }
+    lines_before_ = root_lines_before_;
     try {
-      return ReadRoot(YAML::Load(source_->text));
-    } catch (const YAML::Exception& e) {
-      Error(MarkAt(e.mark, 0), kSyntax, absl::StrFormat("not readable as YAML: %s", e.msg));
+      return ReadRoot(root.value_or(YAML::Node()));
     } catch (const std::exception& e) {
       Error({source_, 0, 0, 0}, kSyntax, absl::StrFormat("not readable as YAML: %s", e.what()));
     }
@@ -98,8 +128,8 @@ class Reader {
  private:
   config::Mark MarkAt(const YAML::Mark& mark, size_t length) const {
     if (mark.is_null()) return {source_, 0, 0, 0};
-    return {source_, static_cast<uint32_t>(mark.line + 1), static_cast<uint32_t>(mark.column + 1),
-            static_cast<uint32_t>(length)};
+    return {source_, static_cast<uint32_t>(mark.line + 1) + lines_before_,
+            static_cast<uint32_t>(mark.column + 1), static_cast<uint32_t>(length)};
   }
   config::Mark MarkOf(const YAML::Node& node) const {
     return MarkAt(node.Mark(), node.IsScalar() ? node.Scalar().size() : 0);
@@ -377,6 +407,8 @@ class Reader {
   const std::shared_ptr<const config::SourceText> source_;
   const bool check_metrics_labels_;
   config::Diagnostics& out_;
+  uint32_t lines_before_ = 0;  // of the document that is read
+  uint32_t root_lines_before_ = 0;
 };
 
 }  // namespace

@@ -6,6 +6,9 @@
 //       address: 10.0.0.5        # IPv4, IPv6 or host name
 //       port: "8000"             # text or number; or ports: [8000, 8001], one endpoint each, named
 //       labels: {role: decode}   # NAME-rank-0, NAME-rank-1, with that rank
+//
+// A file of several documents may also hold objects of other kinds; they are passed over here (see
+// objects/object_files.h).
 #pragma once
 
 #include <cstddef>

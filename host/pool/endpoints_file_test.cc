@@ -51,6 +51,35 @@ std::vector<std::string> Places(const config::Diagnostics& diagnostics) {
   return out;
 }
 
+TEST(EndpointsFile, AmongDocumentsOfOtherKinds) {
+  const Parsed p = Parse(R"(---
+kind: InferenceObjective
+metadata: {name: a}
+---
+endpoints:
+  - {name: v4, address: 10.0.0.5, port: 8000}
+  - {name: bad, address: 10.0.0.5, port: x}
+---
+kind: InferenceObjective
+spec: [
+---
+)");
+  ASSERT_TRUE(p.file.has_value()) << p.diagnostics.Render();
+  EXPECT_THAT(Shown(*p.file), ElementsAre("default/v4=10.0.0.5 8000 #0"));
+  EXPECT_THAT(Places(p.diagnostics), ElementsAre("E 7:42 EPP-POOL-PORT"));
+}
+
+TEST(EndpointsFile, OfTwoDocumentsTheFirstCounts) {
+  const Parsed p = Parse("endpoints: []\n---\nendpoints: [{}]\n");
+  ASSERT_TRUE(p.file.has_value());
+  EXPECT_THAT(Places(p.diagnostics), ElementsAre("W 3:1 EPP-POOL-DUPLICATE"));
+}
+
+TEST(EndpointsFile, OnlyOtherKindsAreNotEndpoints) {
+  const Parsed p = Parse("kind: A\n---\nkind: B\n");
+  EXPECT_FALSE(p.file.has_value());
+}
+
 TEST(EndpointsFile, EveryKindOfEntry) {
   const Parsed p = Parse(R"(
 endpoints:

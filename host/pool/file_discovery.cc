@@ -185,9 +185,11 @@ LoadReport Discovery::Start(std::string path, Options options, Pool* pool) {
   pool_ = pool;
   if (options_.watch) {
     // Watching starts before reading, so no change falls in between.
-    watch_ = std::make_unique<FileWatch>(
-        path_, FileWatch::Options{options_.debounce_ns, options_.poll_ns, options_.retry_ns},
-        [this] { return ReloadIfChanged(); });
+    watch_ = std::make_unique<FileWatch>(path_,
+                                         FileWatch::Options{.debounce_ns = options_.debounce_ns,
+                                                            .poll_ns = options_.poll_ns,
+                                                            .retry_ns = options_.retry_ns},
+                                         [this] { return ReloadIfChanged(); });
   }
   LoadReport report;
   {

@@ -45,8 +45,13 @@ epp_status KeepAll(void*, const epp_call*, const epp_candidates* in, uint64_t* k
   std::fill_n(keep, (in->count + 63) / 64, ~uint64_t{0});
   return EPP_OK;
 }
+epp_status SayNo(void*, const epp_call*, const epp_candidates*, uint32_t*,
+                 epp_error*) EPP_NOEXCEPT {
+  return EPP_OK;
+}
 constexpr epp_scorer kScorer{sizeof(epp_scorer), 0, &ScoreNothing};
 constexpr epp_filter kFilter{sizeof(epp_filter), 0, &KeepAll};
+constexpr epp_decider kDecider{sizeof(epp_decider), 0, &SayNo};
 
 void* Create(const epp_host*, epp_str, const epp_value*, epp_error*) EPP_NOEXCEPT {
   static char instance;  // has no state
@@ -56,6 +61,7 @@ void Destroy(void*) EPP_NOEXCEPT {}
 const void* GetInterface(void*, const char* id) EPP_NOEXCEPT {
   if (std::string_view(id) == EPP_SCORER_ID) return &kScorer;
   if (std::string_view(id) == EPP_FILTER_ID) return &kFilter;
+  if (std::string_view(id) == EPP_DECIDER_ID) return &kDecider;
   return nullptr;
 }
 
@@ -65,7 +71,7 @@ struct StandIn {
   epp_plugin_type abi{};
 };
 
-// For "name=interface+interface"; null when something else than a scorer or filter would be missed.
+// For "name=interface+interface"; null when more than a scorer, filter or decider would be missed.
 const epp_plugin_type* StandInFor(const std::string& offer) {
   static auto& known = *new std::map<std::string, StandIn>;
   static auto& mutex = *new std::mutex;
@@ -78,6 +84,8 @@ const epp_plugin_type* StandInFor(const std::string& offer) {
       made.interfaces.push_back(EPP_SCORER_ID);
     } else if (id == EPP_FILTER_ID) {
       made.interfaces.push_back(EPP_FILTER_ID);
+    } else if (id == EPP_DECIDER_ID) {
+      made.interfaces.push_back(EPP_DECIDER_ID);
     } else if (id != EPP_PRE_REQUEST_ID && id != EPP_RESPONSE_ID && id != EPP_POOL_EVENTS_ID &&
                id != EPP_READINESS_ID && id != EPP_DUMP_STATE_ID && id != EPP_ATTRIBUTES_ID &&
                id != loader::NameOf(loader::Entry::kState)) {

@@ -9,9 +9,12 @@
 #include "host/base/str_cat.h"
 #include "host/base/utf8.h"
 #include "host/loader/guard.h"
+#include "host/request/destination.h"
 #include "host/request/reachable.h"
+#include "host/request/saturation.h"
 #include "host/request/splice.h"
 #include "host/request/subset.h"
+#include "host/scheduling/gates.h"
 
 namespace epp::request {
 namespace {
@@ -132,7 +135,10 @@ class Directing {
     StartRecord();
     std::optional<Error> error = Parse();
     if (!error) error = RewriteModel();
+    if (!error) FindObjective();
+    if (!error) error = ReadHeaders();
     if (!error) error = Candidates(metadata);
+    if (!error) error = scheduling::Screen(state_.context);
     if (!error) {
       Sample();
       if (!scheduling::Produce(state_.context)) return Suspend();
@@ -166,6 +172,7 @@ class Directing {
 
  private:
   RequestVerdict Conclude(std::optional<Error> error) {
+    if (!error) error = Admit();
     if (!error) error = Pick();
     if (!error) error = ConditionalDecode();
     if (!error) error = PreRequest();
@@ -267,6 +274,7 @@ class Directing {
     state_.target_model = asked;
     if (state_.parsed.flags & EPP_PARSED_CAN_REWRITE) {
       if (state_.target_model.empty()) state_.target_model = state_.model;
+      ApplyRule();
       if (state_.target_model.empty()) {
         return Error{ErrorCode::kBadRequest, "model not found in request body", {}};
       }
@@ -274,6 +282,43 @@ class Directing {
     request_.target_model = Str(state_.target_model);
     state_.context.record->target_model.Set(state_.target_model);
     return std::nullopt;
+  }
+
+  // An object's rule for the model that the client named counts more than the client's header.
+  void ApplyRule() {
+    const objects::ObjectSet* objects = state_.worker.objects.Get();
+    if (objects == nullptr) return;
+    const objects::ObjectSet::Match match = objects->FindRule(state_.model);
+    if (match.rule == nullptr) return;
+    // The objects may be replaced while the request lives.
+    state_.target_model =
+        state_.kept.Copy(objects::ChooseTarget(*match.rule, state_.worker.random.Next()));
+    services().metrics->ModelRewrite(match.rewrite->name, Label(state_.model),
+                                     Label(state_.target_model));
+  }
+
+  void FindObjective() {
+    const objects::ObjectSet* objects = state_.worker.objects.Get();
+    if (objects != nullptr) request_.priority = objects->Priority(View(request_.objective));
+  }
+
+  std::optional<Error> ReadHeaders() {
+    std::optional<Error> error = scheduling::ReadHeaders(state_.context);
+    if (error || !serving().agent_identity || state_.has_fairness_id) return error;
+    const epp_column& column = state_.context.request_columns[*serving().agent_identity];
+    if (column.values == nullptr) return std::nullopt;
+    const auto* text = static_cast<const epp_str*>(*static_cast<void* const*>(column.values));
+    if (text == nullptr || text->size == 0) return std::nullopt;
+    // The attribute goes with the request phase; the id is wanted until the end.
+    request_.fairness_id = Str(state_.kept.Copy(Label(View(*text))));
+    return std::nullopt;
+  }
+
+  std::optional<Error> Admit() {
+    std::optional<Error> error = scheduling::Admit(state_.context);
+    // The reference answers 500 whatever the admitter says.
+    if (error && !services().options.own_denials) error->code = ErrorCode::kInternal;
+    return error;
   }
 
   std::optional<Error> Candidates(const Metadata& metadata) {
@@ -285,6 +330,12 @@ class Directing {
     if (services().options.subset_filter) subset = LocateSubset(metadata, *frame, state_.arena);
     if (subset.given) {
       state_.context.record->subset = static_cast<int16_t>(std::min(subset.hinted, 0x7fffu));
+    }
+    // Without flow control this is all the admission there is.
+    if (request_.priority < 0 && Saturation(*services().pool, *frame, subset.rows, !subset.given,
+                                            start_ns_, services().options.shed_stale_ns) >= 1) {
+      return Error{
+          ErrorCode::kResourceExhausted, "system saturated, sheddable request dropped", {}};
     }
     if ((subset.given ? subset.rows.size() : frame->size()) == 0) {
       return Error{ErrorCode::kServiceUnavailable,
@@ -326,6 +377,7 @@ class Directing {
     }
     const epp_scheduling& scheduling = state_.context.scheduling;
     primary_ = scheduling.results[scheduling.primary];
+    state_.destination_port = state_.context.destination_port;
     KeepTargets();
     const std::string_view full = View(state_.target->name);
     const size_t slash = full.find('/');
@@ -424,7 +476,7 @@ class Directing {
     const uint32_t targets = services().options.single_destination ? 1 : primary_->target_count;
     for (uint32_t i = 0; i < targets; ++i) {
       if (i > 0) destination += ',';
-      destination += View(primary_->targets[i]->host_port);
+      destination += DestinationOf(*primary_->targets[i], state_.destination_port);
     }
     verdict.headers.set.push_back({std::string(kDestination), destination});
     if (forwarded_bytes > 0) {
@@ -559,6 +611,7 @@ void Receive(RequestState& state, std::span<const Header> headers) {
   std::string_view fairness =
       state.headers.Find("x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id")
           .value_or("");
+  state.has_fairness_id = !fairness.empty();
   if (fairness.empty()) fairness = kDefaultFlow;
 
   epp_request& request = context.request;

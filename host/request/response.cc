@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "host/loader/guard.h"
+#include "host/request/destination.h"
 #include "host/request/director.h"
 #include "host/request/splice.h"
 
@@ -47,7 +48,8 @@ epp_response_event EventFor(const RequestState& state, uint32_t flags, std::stri
   const std::span<const epp_header> headers = state.response_headers.view();
   epp_response_event event{};
   event.struct_size = sizeof(epp_response_event);
-  event.flags = flags | (state.sse ? EPP_CHUNK_SSE : 0);
+  event.flags =
+      flags | (state.sse ? EPP_CHUNK_SSE : 0) | (state.target_reported ? EPP_SERVED_REPORTED : 0);
   event.http_status = state.http_status;
   event.headers = headers.data();
   event.header_count = static_cast<uint32_t>(headers.size());
@@ -192,7 +194,10 @@ ResponseHeadersVerdict ReceiveResponseHeaders(RequestState& state, std::span<con
   if (const auto served = metadata.String("envoy.lb", "x-gateway-destination-endpoint-served");
       served && state.hooks_ran) {
     for (const auto& endpoint : state.targets) {
-      if (View(endpoint->abi().host_port) == *served) state.target = &endpoint->abi();
+      if (DestinationOf(endpoint->abi(), state.destination_port) != *served) continue;
+      state.target = &endpoint->abi();
+      state.target_reported = true;
+      break;  // with a common port several may look alike
     }
   }
 

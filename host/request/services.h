@@ -9,6 +9,7 @@
 #include "host/base/arena.h"
 #include "host/base/clock.h"
 #include "host/base/siphash.h"
+#include "host/objects/object_set.h"
 #include "host/pool/pool.h"
 #include "host/request/serving.h"
 #include "host/request/shadow.h"
@@ -25,14 +26,17 @@ struct RequestOptions {
   bool echo_headers = false;          // repeat all headers in the mutation, as the reference does
   bool single_destination = false;    // never send more than the first target
   bool strip_system_headers = false;  // remove the client's own control headers upstream
+  bool own_denials = false;           // an admitter's own status instead of 500
   bool bodyless_unavailable = false;  // 503 instead of 500 when there is no endpoint
-  bool observe_responses = false;     // ask for response bodies although no plugin wants them
+  uint64_t shed_stale_ns = 200'000'000;  // metrics older than this count as those of a full server
+  bool observe_responses = false;        // ask for response bodies although no plugin wants them
 };
 
 struct Services {
   const Clock* clock = nullptr;
   pool::Pool* pool = nullptr;
   ServingSlot* serving = nullptr;
+  const objects::ObjectSlot* objects = nullptr;  // null: there never are any
   telemetry::EppMetrics* metrics = nullptr;
   telemetry::DecisionRings* decisions = nullptr;
   const ShadowSlot* shadow = nullptr;  // null: there never is one
@@ -64,6 +68,7 @@ struct WorkerState {
       : worker(number),
         frames(services.pool),
         serving(services.serving),
+        objects(services.objects),
         random(seed),
         draft(std::make_unique<telemetry::DecisionRecord>()) {}
   uint32_t worker;
@@ -71,6 +76,7 @@ struct WorkerState {
   BlockCache blocks;
   pool::FrameReader frames;
   ServingReader serving;
+  objects::ObjectReader objects;
   Random random;
   // The record being written; a request uses it between its body and its verdict, which is one
   // call. A request that is suspended takes it along.

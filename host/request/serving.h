@@ -27,6 +27,7 @@ struct Serving {
   std::optional<uint32_t> tokenized_prompt;
   std::optional<uint32_t> match_blocks;  // of the default approximate producer
   std::optional<uint32_t> match_block_size;
+  std::optional<uint32_t> agent_identity;  // whose text is the fairness id when no header gives one
 };
 
 // The current Serving. One writer publishes, each worker reads through its own ServingReader.

@@ -43,6 +43,7 @@ struct RequestState {
   HeaderMap headers;
   std::shared_ptr<Waker> waker;  // null: this request cannot wait
   uint64_t received_ns = 0;
+  bool has_fairness_id = false;  // the client named its flow
   std::string_view path;
   const scheduling::Step<epp_parser>* parser = nullptr;
   epp_parsed parsed{};            // its views are gone once the request was sent on
@@ -53,6 +54,9 @@ struct RequestState {
   // The primary's targets, kept alive beyond their frame, and the one that answers.
   std::vector<std::shared_ptr<const pool::Endpoint>> targets;
   const epp_endpoint* target = nullptr;
+  bool target_reported = false;  // the proxy said that it answered
+  // What the proxy was told in place of every target's own.
+  std::optional<uint16_t> destination_port;
   const telemetry::RequestSeries* series = nullptr;
   // While a producer waits, between two calls of the exchange.
   struct Suspended {

@@ -55,6 +55,13 @@ std::string KindOf(const Declared& attribute) {
                 attribute.scope == EPP_SCOPE_REQUEST ? " per request" : " per endpoint");
 }
 
+// Whether a parameter names a plugin that must implement `id`.
+bool IsReferenceTo(std::string_view id, const epp_param_spec& spec, const epp_value& value) {
+  return value.type == EPP_P_PLUGIN && value.present && value.v.str.size > 0 &&
+         EPP_HAS(&spec, epp_param_spec, interface_id) && spec.interface_id != nullptr &&
+         id == spec.interface_id;
+}
+
 // What a plugin left in its error buffer.
 std::string Text(epp_status status, const epp_error& err) {
   return std::string(loader::FromPluginError(status, err).message());
@@ -76,6 +83,7 @@ class Generation::Builder {
   std::unique_ptr<Generation> Build() {
     for (size_t i = 0; i < specs().size(); ++i) Create(i);
     if (out_.ok()) AddMissingProducers();
+    if (out_.ok()) NameProducers();
     if (!out_.ok()) return nullptr;
     Index();
     OrderProducers();
@@ -158,7 +166,7 @@ class Generation::Builder {
   std::shared_ptr<HeldInstance> Live(const config::PluginSpec& spec) const {
     if (environment_.live == nullptr) return nullptr;
     for (const char* called :
-         {EPP_FILTER_ID, EPP_SCORER_ID, EPP_PICKER_ID, EPP_PROFILE_HANDLER_ID}) {
+         {EPP_FILTER_ID, EPP_SCORER_ID, EPP_PICKER_ID, EPP_PROFILE_HANDLER_ID, EPP_DECIDER_ID}) {
       if (spec.type->Implements(called)) return nullptr;
     }
     for (const auto& held : environment_.live->held_) {
@@ -178,7 +186,8 @@ class Generation::Builder {
       // By index: Create appends to what is walked.
       for (size_t c = 0; c < declarations_[i].consumes.size(); ++c) {
         const Declared need = declarations_[i].consumes[c];
-        if (IsBuiltin(need) || (need.flags & EPP_ATTR_OPTIONAL) || made.contains(need.FullName())) {
+        if (need.producer.empty() || (need.flags & EPP_ATTR_OPTIONAL) ||
+            made.contains(need.FullName())) {
           continue;
         }
         const loader::TypeEntry* type =
@@ -201,6 +210,34 @@ class Generation::Builder {
     }
   }
 
+  // A consumer that names no producer reads from the only one of the key.
+  void NameProducers() {
+    for (size_t i = 0; i < declarations_.size(); ++i) {
+      for (Declared& need : declarations_[i].consumes) {
+        if (!need.producer.empty() || IsBuiltin(need)) continue;
+        std::set<std::string> producers;  // scrapers of one type may share a name
+        for (const Declarations& d : declarations_) {
+          for (const Declared& p : d.produces) {
+            if (p.key == need.key) producers.insert(p.producer);
+          }
+        }
+        if (producers.empty()) {
+          if (!(need.flags & EPP_ATTR_OPTIONAL)) MissingProducer(i, need);
+        } else if (producers.size() == 1) {
+          need.producer = *producers.begin();
+        } else {
+          std::string names;
+          for (const std::string& name : producers) {
+            StrAppend(&names, names.empty() ? "" : ", ", "\"", name, "\"");
+          }
+          out_.Error(specs()[i].mark, "EPP-CFG-WHICH-PRODUCER",
+                     StrCat("plugin ", Quoted(specs()[i].name, specs()[i].type->name()), " reads ",
+                            need.key, ", which several plugins produce: ", names));
+        }
+      }
+    }
+  }
+
   void MissingProducer(size_t consumer, const Declared& need) {
     std::string others;
     for (size_t i = 0; i < declarations_.size(); ++i) {
@@ -218,16 +255,34 @@ class Generation::Builder {
         "", hint);
   }
 
+  // Whether what a plugin produces comes into being with each request.
+  bool PerRequest(size_t plugin) const {
+    const loader::TypeEntry& type = *generation_->config_.plugins[plugin].type;
+    return scheduling::IsProducer(type) || type.Implements(EPP_REQUEST_HEADER_ID) ||
+           type.Implements(EPP_PROFILE_HANDLER_ID);
+  }
+
   // Numbers every produced attribute: per request, or in the frame.
   void Index() {
     for (size_t i = 0; i < specs().size(); ++i) {
-      const bool per_request = scheduling::IsProducer(*specs()[i].type);
+      const bool per_request = PerRequest(i);
+      const bool producer = scheduling::IsProducer(*specs()[i].type);
       for (const Declared& declared : declarations_[i].produces) {
+        if (per_request && !producer && declared.scope != EPP_SCOPE_REQUEST) {
+          out_.Error(specs()[i].mark, "EPP-CFG-ATTRIBUTE-TYPE",
+                     StrCat("plugin ", Quoted(specs()[i].name, specs()[i].type->name()),
+                            " produces ", KindOf(declared),
+                            specs()[i].type->Implements(EPP_REQUEST_HEADER_ID)
+                                ? " per endpoint, but runs before the endpoints are known"
+                                : ", but a profile handler can publish only what is of request "
+                                  "scope"));
+          continue;
+        }
         Producer producer{i, per_request, 0, &declared};
         if (per_request) {
           producer.index = static_cast<uint32_t>(wiring().produced.size());
           wiring().produced.push_back(
-              {declared.key, declared.producer, declared.type, declared.scope});
+              {declared.key, declared.producer, declared.type, declared.scope, declared.schema});
         } else {
           const std::optional<uint32_t> column = FrameColumn(i, declared);
           if (!column) continue;
@@ -275,8 +330,15 @@ class Generation::Builder {
       for (const Declared& need : declarations_[producers[p]].consumes) {
         const auto it = producers_.find(need.FullName());
         if (it == producers_.end() || !it->second.per_request) continue;
-        const size_t before = position[it->second.plugin];
         const bool optional = need.flags & EPP_ATTR_OPTIONAL;
+        if (!position.contains(it->second.plugin)) {
+          // Header plugins ran long before; the profile handler publishes when producers are done.
+          const bool early =
+              specs()[it->second.plugin].type->Implements(EPP_REQUEST_HEADER_ID);
+          if (!early && !optional) TooLate(producers[p], need);
+          continue;
+        }
+        const size_t before = position[it->second.plugin];
         if (before == p && optional) continue;
         (optional ? nodes[p].optional : nodes[p].required).push_back(before);
       }
@@ -316,15 +378,23 @@ class Generation::Builder {
     }
   }
 
+  void TooLate(size_t consumer, const Declared& need) {
+    out_.Error(specs()[consumer].mark, "EPP-CFG-TOO-LATE",
+               StrCat("producer ", Quoted(specs()[consumer].name, specs()[consumer].type->name()),
+                      " needs ", need.FullName(),
+                      ", which the profile handler publishes after producers have run"));
+  }
+
   void Bind(size_t index) {
     BoundPlugin& bound = wiring().plugins[index];
     for (const Declared& need : declarations_[index].consumes) {
       const Source source = SourceOf(index, need);
       (need.scope == EPP_SCOPE_REQUEST ? bound.request_columns : bound.columns).push_back(source);
     }
-    if (!scheduling::IsProducer(*specs()[index].type)) return;
+    if (!PerRequest(index)) return;
     for (const Declared& made : declarations_[index].produces) {
       const auto it = producers_.find(made.FullName());
+      if (it == producers_.end()) continue;  // which was reported
       (made.scope == EPP_SCOPE_REQUEST ? bound.request_outputs : bound.outputs)
           .push_back(it->second.index);
     }
@@ -396,6 +466,7 @@ class Generation::Builder {
     const BoundPlugin* handler = &wiring().plugins[generation_->config_.profile_handler];
     wiring().handler = {handler,
                         handler->instance->Get<epp_profile_handler>(EPP_PROFILE_HANDLER_ID)};
+    WireDeciders(*handler);
     epp_error err{sizeof(epp_error), EPP_OK, {}};
     epp_status status;
     {
@@ -411,9 +482,39 @@ class Generation::Builder {
     }
   }
 
+  // The plugins that parameters of the handler name as deciders. They belong to the generation, not
+  // to the handler: it may be kept while they are made anew.
+  void WireDeciders(const BoundPlugin& handler) {
+    const config::PluginSpec& spec = specs()[handler.index];
+    const epp_plugin_type& type = *spec.type->type;
+    const std::span<const epp_value> values = spec.params->view();
+    wiring().deciders.resize(values.size());
+    for (size_t p = 0; p < values.size(); ++p) {
+      if (!IsReferenceTo(EPP_DECIDER_ID, *type.params[p], values[p])) continue;
+      const std::string_view name(values[p].v.str.data, values[p].v.str.size);
+      for (const BoundPlugin& plugin : wiring().plugins) {
+        if (plugin.name() != name) continue;
+        wiring().deciders[p] = {&plugin, plugin.instance->Get<epp_decider>(EPP_DECIDER_ID)};
+      }
+    }
+  }
+
   void WireHooks() {
     for (const BoundPlugin& plugin : wiring().plugins) {
       if (generation_->shared_[plugin.index]) continue;
+      if (const auto* table = plugin.instance->Get<epp_request_header>(EPP_REQUEST_HEADER_ID)) {
+        scheduling::HeaderStep step;
+        step.plugin = &plugin;
+        step.table = table;
+        step.publishes = !scheduling::IsProducer(plugin.instance->type());
+        wiring().headers.push_back(step);
+      }
+      if (const auto* table = plugin.instance->Get<epp_screener>(EPP_SCREENER_ID)) {
+        wiring().screeners.push_back({&plugin, table});
+      }
+      if (const auto* table = plugin.instance->Get<epp_admitter>(EPP_ADMITTER_ID)) {
+        wiring().admitters.push_back({&plugin, table});
+      }
       if (const auto* table = plugin.instance->Get<epp_pre_request>(EPP_PRE_REQUEST_ID)) {
         wiring().pre_request.push_back({&plugin, table});
       }
@@ -502,6 +603,13 @@ class Generation::Builder {
     serving.tokenized_prompt = find(attr::kTokenizedPrompt);
     serving.match_blocks = find(attr::kPrefixMatchBlocks);
     serving.match_block_size = find(attr::kPrefixBlockSize);
+    for (uint32_t i = 0; i < wiring().produced.size() && !serving.agent_identity; ++i) {
+      const scheduling::Produced& made = wiring().produced[i];
+      if (made.key == "agent-identity" && made.type == EPP_T_OPAQUE &&
+          made.scope == EPP_SCOPE_REQUEST && made.schema == EPP_TEXT_SCHEMA) {
+        serving.agent_identity = i;
+      }
+    }
   }
 
   // Pairs the outputs of shared producers: the same instance declares them in the same order.

@@ -136,6 +136,62 @@ struct FailingSource : Creatable<FailingSource> {
   Status Plan(epp_fetch_plan&) const { return Status::Invalid("no plan\x01"); }
 };
 
+// A handler that publishes, and those who read it.
+constexpr AttributeKind kPeer{"peer", EPP_T_I64, EPP_SCOPE_REQUEST, "publishing-handler"};
+template <class T>
+struct NoOpHandler : config::test::FirstProfileHandler<T> {};
+struct PublishingHandler : NoOpHandler<PublishingHandler> {
+  static constexpr const char* kName = "publishing-handler";
+  static constexpr std::array kParams{
+      Int("count", 1, 0, 9, "Unused."),
+      Plugin("decider", nullptr, "Whom to ask.").Implementing(EPP_DECIDER_ID)};
+  static constexpr std::array kProduces{Makes(kPeer).TypeNamed()};
+};
+struct ColumnHandler : NoOpHandler<ColumnHandler> {
+  static constexpr const char* kName = "column-handler";
+  static constexpr std::array kProduces{Makes(kA)};
+};
+struct Yes : Creatable<Yes> {
+  static constexpr const char* kName = "yes-decider";
+  static constexpr const char* kDoc = "Says yes.";
+  static constexpr std::array kParams{Int("size", 0, 0, 9, "Unused.")};
+  Status Decide(const Call&, const Candidates&, bool& yes) const { return yes = true, Status(); }
+};
+struct NearPeer : NoOpProducer<NearPeer> {
+  static constexpr const char* kName = "near-peer";
+  static constexpr uint32_t kFlags = EPP_TYPE_ANY_PARAMS;
+  static constexpr std::array kConsumes{Uses(kPeer)};
+  Status Score(const Call&, const Candidates&, std::span<double>) const { return {}; }
+};
+struct NeedsPeerEarly : NoOpProducer<NeedsPeerEarly> {
+  static constexpr const char* kName = "needs-peer-early";
+  static constexpr std::array kConsumes{Needs(kPeer)};
+};
+constexpr AttributeKind kWho{"who", EPP_T_I64, EPP_SCOPE_REQUEST};
+struct Who : Creatable<Who> {
+  static constexpr const char* kName = "who";
+  static constexpr const char* kDoc = "Reads headers.";
+  static constexpr std::array kProduces{Makes(kWho)};
+  Status RequestHeader(const Call&, Outputs&) const { return {}; }
+};
+struct ReadsWho : NoOpProducer<ReadsWho> {
+  static constexpr const char* kName = "reads-who";
+  static constexpr std::array kConsumes{Needs(kWho)};
+};
+struct EarlyBird : Creatable<EarlyBird> {
+  static constexpr const char* kName = "early-bird";
+  static constexpr const char* kDoc = "Cannot know any endpoint.";
+  static constexpr std::array kProduces{Makes({"E", EPP_T_I64, 1, nullptr})};
+  Status RequestHeader(const Call&, Outputs&) const { return {}; }
+};
+struct Gatekeeper : Creatable<Gatekeeper> {
+  static constexpr const char* kName = "gatekeeper";
+  static constexpr const char* kDoc = "Screens and admits.";
+  static constexpr std::array kConsumes{Uses({"A", EPP_T_I64, 1, nullptr})};
+  Status Screen(const Call&, const Candidates&, Keep&) const { return {}; }
+  Status Admit(const Call&, const Candidates&) const { return {}; }
+};
+
 // Tells when instances come and go.
 struct Traced : NoOpFilter<Traced> {
   static constexpr const char* kName = "traced";
@@ -170,7 +226,8 @@ struct GenerationTest : testing::Test {
   static void Add(Rig& to) {
     AddTypes<MakesA, MakesB, MakesAAsText, ReadsA, ReadsByPlugin, Hen, Egg, Ouroboros, Typed,
              Broken, Labels, WrongLabel, WrongAge, OpaqueScraper, ScrapingProducer, FailingSource,
-             Traced, Serial>(*to.catalog);
+             Traced, Serial, PublishingHandler, ColumnHandler, Yes, NearPeer, NeedsPeerEarly, Who,
+             ReadsWho, EarlyBird, Gatekeeper>(*to.catalog);
   }
   Rig rig;
 };
@@ -216,6 +273,48 @@ TEST_F(GenerationTest, FrameColumnsAreSharedRequestColumnsAreTheProducers) {
   EXPECT_THAT(approx.request_outputs, ElementsAre(prefix.request_columns[0].index));
   EXPECT_THAT(g->serving().wiring.producers[1].requires_produced,
               ElementsAre(*g->serving().tokenized_prompt));
+}
+
+TEST_F(GenerationTest, AHandlerPublishesToWhoComesAfterIt) {
+  const auto g = rig.Build("plugins: [{type: near-peer}, {type: publishing-handler}]");
+  ASSERT_TRUE(g) << rig.out.Render();
+  const auto& handler = Bound(*g, "publishing-handler");
+  ASSERT_EQ(handler.request_outputs.size(), 1u);
+  const auto& reader = Bound(*g, "near-peer");
+  ASSERT_EQ(reader.request_columns.size(), 1u);
+  EXPECT_EQ(reader.request_columns[0].kind, Source::Kind::kProduced);
+  EXPECT_EQ(reader.request_columns[0].index, handler.request_outputs[0]);
+  EXPECT_THAT(ProducerOrder(*g), testing::Contains("near-peer"));
+}
+
+TEST_F(GenerationTest, WhatAHandlerCannotPublish) {
+  EXPECT_EQ(rig.ErrorOf("plugins: [{type: publishing-handler}, {type: needs-peer-early}]").code,
+            "EPP-CFG-TOO-LATE");
+  const config::Diagnostic d = rig.ErrorOf("plugins: [{type: column-handler}]");
+  EXPECT_EQ(d.code, "EPP-CFG-ATTRIBUTE-TYPE");
+  EXPECT_THAT(d.message, HasSubstr("a profile handler can publish only what is of request scope"));
+}
+
+TEST_F(GenerationTest, DecidersBelongToTheGeneration) {
+  const auto text = [](int size) {
+    return "plugins: [{type: publishing-handler, parameters: {decider: judge}},"
+           " {name: judge, type: yes-decider, parameters: {size: " +
+           std::to_string(size) + "}}]";
+  };
+  const auto before = rig.Build(text(1));
+  ASSERT_TRUE(before) << rig.out.Render();
+  const auto& deciders = before->serving().wiring.deciders;
+  ASSERT_EQ(deciders.size(), 2u);
+  EXPECT_EQ(deciders[0].table, nullptr);
+  ASSERT_NE(deciders[1].table, nullptr);
+  EXPECT_EQ(deciders[1].plugin, &Bound(*before, "judge"));
+  // The handler stays, the decider is another one.
+  const auto after = rig.Build(text(2), before.get());
+  ASSERT_TRUE(after) << rig.out.Render();
+  EXPECT_EQ(Bound(*after, "publishing-handler").instance,
+            Bound(*before, "publishing-handler").instance);
+  EXPECT_NE(Bound(*after, "judge").instance, Bound(*before, "judge").instance);
+  EXPECT_EQ(after->serving().wiring.deciders[1].plugin, &Bound(*after, "judge"));
 }
 
 TEST_F(GenerationTest, ARequiredKeyWithoutProducerAndDefault) {
@@ -277,6 +376,34 @@ TEST_F(GenerationTest, AnUnmetOptionalKeyIsANullColumnAndWarnsWhenNamed) {
   EXPECT_EQ(Bound(*g, "reads-a").request_columns[0].kind, Source::Kind::kNone);
   ASSERT_EQ(rig.out.warnings(), 1u);
   EXPECT_THAT(rig.out.Render(), HasSubstr("would use B/nobody, which no plugin produces"));
+}
+
+TEST_F(GenerationTest, GatesAreWired) {
+  const auto g =
+      rig.Build("plugins: [{name: h, type: who}, {type: reads-who}, {type: gatekeeper}]");
+  ASSERT_TRUE(g) << rig.out.Render();
+  const scheduling::Wiring& wiring = g->serving().wiring;
+  ASSERT_EQ(wiring.headers.size(), 1u);
+  EXPECT_EQ(wiring.headers[0].plugin->name(), "h");
+  EXPECT_TRUE(wiring.headers[0].publishes);
+  ASSERT_EQ(wiring.screeners.size(), 1u);
+  ASSERT_EQ(wiring.admitters.size(), 1u);
+  EXPECT_EQ(Bound(*g, "gatekeeper").columns[0].kind, Source::Kind::kNone);
+  // A key of no producer in particular comes from whoever produces it.
+  EXPECT_THAT(Bound(*g, "h").request_outputs,
+              ElementsAre(Bound(*g, "reads-who").request_columns[0].index));
+  const config::Diagnostic d = rig.ErrorOf("plugins: [{type: early-bird}]");
+  EXPECT_EQ(d.code, "EPP-CFG-ATTRIBUTE-TYPE");
+}
+
+TEST_F(GenerationTest, AKeyOfNoProducerInParticular) {
+  EXPECT_EQ(rig.ErrorOf("plugins: [{type: reads-who}]").code, "EPP-CFG-NO-PRODUCER");
+  const config::Diagnostic d =
+      rig.ErrorOf("plugins: [{name: x, type: who}, {name: y, type: who}, {type: reads-who}]");
+  EXPECT_EQ(d.code, "EPP-CFG-WHICH-PRODUCER");
+  EXPECT_EQ(d.message,
+            "plugin \"reads-who\" (reads-who) reads who, which several plugins produce: \"x\", "
+            "\"y\"");
 }
 
 TEST_F(GenerationTest, TwoProducersOfOneKey) {

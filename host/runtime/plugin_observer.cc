@@ -12,14 +12,18 @@ namespace {
 using scheduling::Point;
 
 // The label values of the reference.
-constexpr std::array<std::string_view, 11> kPointNames = {
+constexpr std::array<std::string_view, 15> kPointNames = {
     "RequestParsing",
     "ResponseParsing",
+    "RequestHeader",
+    "Screener",
     "DataProducer",
+    "Admission",
     "ProfilePicker",
     "Filter",
     "Scorer",
     "Picker",
+    "Decider",
     "ProcessProfilesResults",
     "PreRequest",
     "ResponseReceived",
@@ -32,6 +36,12 @@ bool CalledAt(const loader::Instance& instance, Point point) {
     case Point::kParseRequest:
     case Point::kParseResponse:
       return instance.type().Implements(EPP_PARSER_ID);
+    case Point::kRequestHeader:
+      return instance.type().Implements(EPP_REQUEST_HEADER_ID);
+    case Point::kScreener:
+      return instance.type().Implements(EPP_SCREENER_ID);
+    case Point::kAdmitter:
+      return instance.type().Implements(EPP_ADMITTER_ID);
     case Point::kProducer:
       return scheduling::IsProducer(instance.type());
     case Point::kProfilePicker:
@@ -43,6 +53,8 @@ bool CalledAt(const loader::Instance& instance, Point point) {
       return instance.type().Implements(EPP_SCORER_ID);
     case Point::kPicker:
       return instance.type().Implements(EPP_PICKER_ID);
+    case Point::kDecider:
+      return instance.type().Implements(EPP_DECIDER_ID);
     case Point::kPreRequest:
       return instance.type().Implements(EPP_PRE_REQUEST_ID);
     case Point::kResponseHeaders:

@@ -23,7 +23,13 @@ class NoMetrics final : public loader::MetricSink {
 };
 
 struct Rig {
-  explicit Rig(uint32_t workers = 1) : workers(workers) {}
+  explicit Rig(uint32_t workers = 1, loader::ListenerSource* listeners = nullptr)
+      : host({.worker_count = 4,
+              .log = &log,
+              .metrics = &plugin_metrics,
+              .interner = interner.get(),
+              .listeners = listeners}),
+        workers(workers) {}
 
   std::unique_ptr<Generation> Build(const std::string& text, const Generation* former = nullptr) {
     out = {};
@@ -54,8 +60,7 @@ struct Rig {
   std::shared_ptr<Interner> interner = std::make_shared<Interner>();
   NoLog log;
   NoMetrics plugin_metrics;
-  loader::HostServices host{
-      {.worker_count = 4, .log = &log, .metrics = &plugin_metrics, .interner = interner.get()}};
+  loader::HostServices host;
   FakeClock clock;
   pool::Pool pool{std::make_shared<pool::AttributeRegistry>(), interner, &clock, {}};
   telemetry::Registry registry{4};

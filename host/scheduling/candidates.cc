@@ -136,7 +136,10 @@ const epp_column& CandidateList::Column(const Source& source, Arena& arena) {
       break;
     }
     case Source::Kind::kProduced:
-      // On the first list every produced column is set before it is read, or has no producer run.
+      // The first list has a produced column from when its producer ran.
+      if (root_ == this) {
+        column = EmptyColumn(wiring_->produced[source.index].type, count_, arena);
+      }
       if (root_ != this && TestBit(root_->cached_, number)) {
         const Produced& produced = wiring_->produced[source.index];
         const epp_column& from = root_->cache_[number];

@@ -10,7 +10,10 @@
 
 #include "host/base/str_cat.h"
 #include "host/loader/guard.h"
+#include "host/scheduling/calls.h"
+#include "host/scheduling/outputs.h"
 #include "host/scheduling/record.h"
+#include "host/scheduling/steering.h"
 
 namespace epp::scheduling {
 namespace {
@@ -34,63 +37,6 @@ void* PluginAlloc(void* context, uint64_t size, uint64_t align) EPP_NOEXCEPT {
 
 void* PluginKeep(void* context, uint64_t size, uint64_t align) EPP_NOEXCEPT {
   return AllocIn(*static_cast<RequestContext*>(context)->kept, size, align);
-}
-
-uint64_t* Zeroed(size_t bits, Arena& arena, uint64_t fill = 0) {
-  const std::span<uint64_t> words = arena.AllocArray<uint64_t>((bits + 63) / 64);
-  std::fill(words.begin(), words.end(), fill);
-  return words.data();
-}
-
-bool TestBit(const uint64_t* words, uint32_t i) { return words[i / 64] >> (i % 64) & 1; }
-void SetBit(uint64_t* words, uint32_t i) { words[i / 64] |= uint64_t{1} << (i % 64); }
-
-epp_error EmptyError() {
-  epp_error err;
-  err.struct_size = sizeof(err);
-  err.code = EPP_OK;
-  err.message[0] = '\0';
-  return err;
-}
-
-// Before every call: a plugin that fails without a text must not show another's.
-void Clear(epp_error& err) {
-  err.code = EPP_OK;
-  err.message[0] = '\0';
-}
-
-std::string_view Message(const epp_error& err) {
-  return {err.message, strnlen(err.message, sizeof(err.message))};
-}
-
-// For the next call: a plugin that says nothing must not be heard with another's words.
-void Forget(epp_error& err) {
-  err.code = EPP_OK;
-  err.message[0] = '\0';
-}
-
-// Times one plugin call after another with one clock read each.
-class Stopwatch {
- public:
-  explicit Stopwatch(const RequestContext& context)
-      : context_(context), last_(context.clock->mono_ns()) {}
-  uint64_t now() const { return last_; }
-  void Restart() { last_ = context_.clock->mono_ns(); }
-  uint64_t Lap(const BoundPlugin& plugin, Point point) {
-    const uint64_t now = context_.clock->mono_ns();
-    const uint64_t took = now - last_;
-    last_ = now;
-    context_.observer->Called(context_.worker, plugin, point, took);
-    return took;
-  }
-
- private:
-  const RequestContext& context_;
-  uint64_t last_;
-};
-
-void Count(uint32_t* into, uint64_t ns) {
-  *into = static_cast<uint32_t>(std::min<uint64_t>(uint64_t{*into} + ns, UINT32_MAX));
 }
 
 // total[i] += weight * clamp(scores[i], 0, 1), with what is not finite taken as 0. Leaves the
@@ -168,7 +114,6 @@ std::optional<Error> RunProfile(RequestContext& context, size_t index) {
       kept = list->Keep(keep, arena);
     } else {
       context.observer->Failed(context.worker, *step.plugin, Point::kFilter, status, Message(err));
-      Forget(err);
     }
     if (log) RecordFilter(*record, *log, *step.plugin, *list, *kept);
     list = kept;
@@ -205,7 +150,6 @@ std::optional<Error> RunProfile(RequestContext& context, size_t index) {
     } else {
       std::memset(out, 0, n * sizeof(double));
       context.observer->Failed(context.worker, *step.plugin, Point::kScorer, status, Message(err));
-      Forget(err);
     }
     const uint64_t took = watch.Lap(*step.plugin, Point::kScorer);
     if (record) Count(&record->score_ns, took);
@@ -296,9 +240,14 @@ void RequestContext::Prepare() {
   std::fill(results, results + profiles, EmptyResult(EPP_PROFILE_NOT_RUN));
   scored = arena->AllocArray<Scored>(profiles + 1).data();
   std::fill(scored, scored + profiles, Scored{});
-  scheduling = {sizeof(epp_scheduling),          static_cast<uint32_t>(profiles),
-                static_cast<uint32_t>(profiles), 0,
-                wiring->profile_names.data(),    results};
+  scheduling = {sizeof(epp_scheduling),
+                static_cast<uint32_t>(profiles),
+                static_cast<uint32_t>(profiles),
+                0,
+                wiring->profile_names.data(),
+                results,
+                nullptr};
+  destination_port.reset();
 }
 
 void RequestContext::Release() {
@@ -323,6 +272,10 @@ epp_call RequestContext::CallFor(const BoundPlugin& plugin, uint64_t now_ns) {
       columns[i] = request_columns && source.kind == Source::Kind::kProduced
                        ? request_columns[source.index]
                        : epp_column{nullptr, nullptr, nullptr};
+      // Asked before its producer ran.
+      if (request_columns && source.kind == Source::Kind::kProduced && !columns[i].values) {
+        columns[i] = EmptyColumn(wiring->produced[source.index].type, 1, *arena);
+      }
     }
   }
   epp_call call{};
@@ -355,6 +308,7 @@ std::optional<Error> Schedule(RequestContext& context) {
   Stopwatch watch(context);
   if (handler.guard().stuck()) return Stuck("profile handler", handler);
 
+  Steering steering(context);
   int32_t* decisions = context.arena->AllocArray<int32_t>(profiles + 1).data();
   // Each round must run a profile that has not run, so this ends.
   for (size_t round = 0; round <= profiles; ++round) {
@@ -363,6 +317,7 @@ std::optional<Error> Schedule(RequestContext& context) {
     const epp_call call = context.CallFor(handler, watch.now());
     Clear(err);
     const epp_candidates* in = context.candidates->View(handler, *context.arena);
+    steering.Begin();
     epp_status status;
     {
       const InFlight inside(handler.guard(), Entry::kProfileHandler, watch.now());
@@ -378,6 +333,7 @@ std::optional<Error> Schedule(RequestContext& context) {
           "profile handler \"" + handler.name() + "\" failed: " + std::string(Message(err)),
           {}};
     }
+    steering.Publish();
     bool ran = false;
     for (size_t p = 0; p < profiles; ++p) {
       if (context.results[p]->state != EPP_PROFILE_NOT_RUN) continue;
@@ -409,6 +365,7 @@ std::optional<Error> Schedule(RequestContext& context) {
   const epp_call call = context.CallFor(handler, watch.now());
   Clear(err);
   const epp_candidates* in = context.candidates->View(handler, *context.arena);
+  steering.Begin();
   epp_status status;
   {
     const InFlight inside(handler.guard(), Entry::kProfileHandler, watch.now());
@@ -424,6 +381,7 @@ std::optional<Error> Schedule(RequestContext& context) {
     }
     return Join(wiring, Message(err), failures);
   }
+  steering.Publish();
   if (primary >= profiles || context.results[primary]->target_count == 0) {
     return Error{ErrorCode::kInternal, "results must be greater than zero", {}};
   }

@@ -24,11 +24,15 @@ namespace epp::scheduling {
 enum class Point : uint8_t {
   kParseRequest,
   kParseResponse,
+  kRequestHeader,
+  kScreener,
   kProducer,
+  kAdmitter,
   kProfilePicker,
   kFilter,
   kScorer,
   kPicker,
+  kDecider,
   kProcessResults,
   kPreRequest,
   kResponseHeaders,
@@ -82,6 +86,8 @@ struct RequestContext {
     const double* totals = nullptr;
   };
   Scored* scored = nullptr;  // [profiles]
+  // What the proxy is told in place of every target's own.
+  std::optional<uint16_t> destination_port;
 
   telemetry::DecisionRecord* record = nullptr;  // may be null
 

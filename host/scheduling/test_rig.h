@@ -34,6 +34,13 @@ struct Lambda {
   ChooseFn choose = {};
   ConcludeFn conclude = {};
   ProduceFn produce = {};
+  using DecideFn = std::function<Status(const Call&, const Candidates&, bool&)>;
+  DecideFn decide = {};
+  using HeaderFn = std::function<Status(const Call&, epp::Outputs&)>;
+  using AdmitFn = std::function<Status(const Call&, const Candidates&)>;
+  HeaderFn header = {};
+  FilterFn screen = {};
+  AdmitFn admit = {};
 
   // What the next Create returns.
   static inline const Lambda* next = nullptr;
@@ -56,9 +63,15 @@ struct Lambda {
   Status Conclude(const Call&, const Scheduling& s, const Candidates&, uint32_t& primary) const {
     return conclude(s, primary);
   }
+  Status Decide(const Call& c, const Candidates& in, bool& yes) const { return decide(c, in, yes); }
   Status Produce(const Call& c, const Candidates& in, epp::Outputs& out) const {
     return produce(c, in, out);
   }
+  Status RequestHeader(const Call& c, epp::Outputs& out) const { return header(c, out); }
+  Status Screen(const Call& c, const Candidates& in, epp::Keep& keep) const {
+    return screen(c, in, keep);
+  }
+  Status Admit(const Call& c, const Candidates& in) const { return admit(c, in); }
 };
 
 struct Watch final : Observer {
@@ -173,6 +186,49 @@ class Rig {
     step.requires_produced = needs;
     wiring.producers.push_back(step);
     for (const uint32_t need : needs) Read(plugin, need);
+    return plugin;
+  }
+  // Puts a decider behind the handler's parameter of that number.
+  BoundPlugin* AddDecider(size_t param, Lambda::DecideFn decide) {
+    BoundPlugin* plugin =
+        Add("decider-" + std::to_string(wiring.plugins.size()), {.decide = std::move(decide)});
+    wiring.deciders.resize(std::max(wiring.deciders.size(), param + 1));
+    wiring.deciders[param] = {plugin, plugin->instance->Get<epp_decider>(EPP_DECIDER_ID)};
+    return plugin;
+  }
+  // A request-scope attribute of the handler.
+  uint32_t AddPublished(int32_t type) {
+    const auto number = static_cast<uint32_t>(wiring.produced.size());
+    wiring.produced.push_back({"published", "handler", type, EPP_SCOPE_REQUEST});
+    wiring.plugins.front().request_outputs.push_back(number);
+    return number;
+  }
+  // What the handler does from now on.
+  void SetHandler(Lambda::ChooseFn choose, Lambda::ConcludeFn conclude) {
+    auto& handler = *static_cast<Lambda*>(wiring.plugins.front().instance->self());
+    handler.choose = std::move(choose);
+    handler.conclude = std::move(conclude);
+  }
+  // A header plugin that makes one attribute of the request.
+  BoundPlugin* AddHeader(std::string name, int32_t type, Lambda::HeaderFn header) {
+    BoundPlugin* plugin = Add(std::move(name), {.header = std::move(header)});
+    plugin->request_outputs.push_back(static_cast<uint32_t>(wiring.produced.size()));
+    wiring.produced.push_back({"key", plugin->name(), type, EPP_SCOPE_REQUEST});
+    HeaderStep step;
+    step.plugin = plugin;
+    step.table = plugin->instance->Get<epp_request_header>(EPP_REQUEST_HEADER_ID);
+    step.publishes = true;
+    wiring.headers.push_back(step);
+    return plugin;
+  }
+  BoundPlugin* AddScreener(std::string name, Lambda::FilterFn screen) {
+    BoundPlugin* plugin = Add(std::move(name), {.screen = std::move(screen)});
+    wiring.screeners.push_back({plugin, plugin->instance->Get<epp_screener>(EPP_SCREENER_ID)});
+    return plugin;
+  }
+  BoundPlugin* AddAdmitter(std::string name, Lambda::AdmitFn admit) {
+    BoundPlugin* plugin = Add(std::move(name), {.admit = std::move(admit)});
+    wiring.admitters.push_back({plugin, plugin->instance->Get<epp_admitter>(EPP_ADMITTER_ID)});
     return plugin;
   }
   void Read(BoundPlugin* plugin, uint32_t produced) {

@@ -39,6 +39,7 @@ struct Produced {
   std::string producer;
   int32_t type = 0;    // EPP_T_*
   uint32_t scope = 0;  // EPP_SCOPE_*
+  std::string schema = {};
 };
 
 // One instance with its columns bound.
@@ -80,6 +81,10 @@ struct ProducerStep : Step<epp_producer> {
   std::vector<uint32_t> requires_produced;
 };
 
+struct HeaderStep : Step<epp_request_header> {
+  bool publishes = false;  // its attributes are written there, not by its producer
+};
+
 struct Profile {
   std::string name;
   std::vector<Step<epp_filter>> filters;
@@ -96,7 +101,11 @@ struct Wiring {
   std::vector<Profile> profiles;
   std::vector<epp_str> profile_names;  // views of the above
   Step<epp_profile_handler> handler;
+  std::vector<Step<epp_decider>> deciders;  // by the handler's parameter that names it, else null
+  std::vector<HeaderStep> headers;
+  std::vector<Step<epp_screener>> screeners;
   std::vector<ProducerStep> producers;  // in dependency order
+  std::vector<Step<epp_admitter>> admitters;
   std::vector<Step<epp_pre_request>> pre_request;
   std::vector<Step<epp_response>> response;
   std::vector<Step<epp_parser>> parsers;  // in order of preference

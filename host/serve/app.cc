@@ -27,6 +27,7 @@
 #include "host/serve/conditions.h"
 #include "host/serve/documents.h"
 #include "host/serve/envoy_endpoints.h"
+#include "host/serve/followed_objects.h"
 #include "host/serve/generations.h"
 #include "host/serve/guard.h"
 #include "host/serve/load.h"
@@ -174,6 +175,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     factory_.reset();
     shadows_.reset();
     discovery_.reset();
+    objects_.reset();
     triggers_.reset();
     scraper_.reset();
     generations_.reset();
@@ -328,6 +330,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     status.pool_name = PoolName();
     status.pool_source = endpoints_path_;
     gauges_.Describe(status);
+    objects_->Describe(status);
     status.warnings = conditions_.raised();
     status.shadow = shadow::StatusLine(shadows_->Report());
     status.requests_per_s = traffic_.requests_per_s();
@@ -375,6 +378,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     const auto text = ReadConfig(command_line_);
     return text.ok() ? Platform::DigestOf(**text) : "";
   }
+  std::string ObjectsJson() override { return objects_->Json(); }
   std::string PluginsJson() override { return PluginsDocument(*generations_->current()); }
   void Reload(admin::Change change, std::function<void(admin::ReloadAnswer)> done) override {
     ReloadRequest what{.cause = change.rollback_to ? "rollback" : "admin",
@@ -524,6 +528,11 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       file = {command_line_.flags.endpoints_file, true, false};
     } else if (const auto discovery = generations_->current()->discovery()) {
       file = pool::FileDiscoverySettingsOf(discovery->self());
+    } else if (runtime::HasService(*generations_->current())) {
+      // It needs no endpoints; who sends requests here anyhow is told that there are none.
+      wants_endpoints_ = false;
+      pool_loaded_.store(true, std::memory_order_release);
+      return absl::OkStatus();
     } else {
       diagnostics.Error({}, "EPP-CFG-NO-DISCOVERY",
                         "no endpoint discovery is configured: want dataLayer.discovery with a "
@@ -537,7 +546,11 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     pool::Discovery::Options options;
     options.watch = file.watch;
     options.multicluster = file.multicluster;
-    options.on_reload = [this](const pool::LoadReport& report) { LogReload(report); };
+    options.on_reload = [this](const pool::LoadReport& report) {
+      LogReload(report);
+      objects_->Reload();  // the file may hold some
+    };
+    objects_ = std::make_unique<FollowedObjects>(&conditions_, &platform_.metrics());
     const pool::LoadReport report = discovery_->Start(file.path, options, &platform_.pool());
     for (const config::Diagnostic& d : report.diagnostics.all()) {
       if (d.severity == config::Severity::kError) {
@@ -547,6 +560,9 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       }
     }
     if (!report.applied) return absl::InvalidArgumentError("the endpoints file is unusable");
+    const cli::ServeFlags& flags = command_line_.flags;
+    objects_->Start(file.path, file.watch,
+                    {flags.pool_name, flags.pool_group, flags.pool_namespace}, diagnostics);
     platform_.pool().Publish();
     endpoints_at_start_ = report.endpoints;
     pool_loaded_.store(true, std::memory_order_release);
@@ -581,6 +597,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     services.clock = &clock_;
     services.pool = &platform_.pool();
     services.serving = &serving_;
+    services.objects = objects_->slot();
     services.metrics = &platform_.metrics();
     services.decisions = &rings_;
     services.operations = &platform_.hub().operations();
@@ -594,6 +611,10 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     services.options.single_destination = settings_.single_destination;
     services.options.strip_system_headers = settings_.strip_system_headers;
     services.options.bodyless_unavailable = settings_.bodyless_unavailable;
+    services.options.own_denials = settings_.own_denials;
+    // Four scrapes late is more than bad luck.
+    services.options.shed_stale_ns = std::max(services.options.shed_stale_ns,
+                                              4 * static_cast<uint64_t>(settings_.scrape_interval));
     services.options.observe_responses = settings_.observe;
     return services;
   }
@@ -687,7 +708,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
     const int total = status.pool.total();
     const int stale = total - status.pool.fresh;
     health_of_plugins_.Watch(*generations_->current(), *platform_.catalog(), now);
-    conditions_.Set(kPoolEmpty, total == 0, "the pool has no endpoints");
+    conditions_.Set(kPoolEmpty, total == 0 && wants_endpoints_, "the pool has no endpoints");
     conditions_.Set(kMetricsStale, stale > 0,
                     StrCat(stale, " of ", total, " endpoints have no fresh metrics"));
     if (envoy_endpoints_) {
@@ -717,14 +738,22 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
       done_.store(true);
     });
     bool cut = false;
-    for (int tenths = 0; !done_.load(); ++tenths) {
+    runtime::Services& services = generations_->services();
+    // Like the streams: new work is taken until the window ends, then what runs is finished.
+    const uint64_t last_new_ns = clock_.mono_ns() + static_cast<uint64_t>(settings_.drain);
+    for (int tenths = 0; !done_.load() || !services.empty(); ++tenths) {
       if (tenths % 10 == 0 && hooks.draining) hooks.draining(grpc_->open_streams());
+      if (const uint64_t now = clock_.mono_ns(); now >= last_new_ns) {
+        services.DrainAll(now + static_cast<uint64_t>(absl::ToInt64Nanoseconds(kFinishWithin)));
+        services.Look(now);
+      }
       const timespec tick{0, 100'000'000};
       const int signal = sigtimedwait(&signals, nullptr, &tick);
       if (signal == SIGTERM || signal == SIGINT) {
         EPP_LOG_EXEMPT(kWarn, "main", "second signal: streams are cut",
                        {{"streams", grpc_->open_streams()}});
         cut = true;
+        services.StopAll();
         grpc_->Stop();
       }
     }
@@ -743,6 +772,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   size_t endpoints_at_start_ = 0;
   std::string endpoints_path_;
   bool multicluster_ = false;
+  bool wants_endpoints_ = true;
   std::atomic<bool> pool_loaded_{false};
   std::atomic<bool> draining_{false};
   std::atomic<bool> done_{false};
@@ -774,6 +804,7 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   uint64_t scraper_rounds_ = 0;
   std::unique_ptr<Triggers> triggers_;
   std::unique_ptr<scrape::ScrapeLoop> scraper_;
+  std::unique_ptr<FollowedObjects> objects_;
   std::unique_ptr<pool::Discovery> discovery_;
   std::unique_ptr<request::HttpExchangeFactory> factory_;
   std::unique_ptr<extproc::GrpcServer> grpc_;

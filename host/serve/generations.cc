@@ -22,6 +22,9 @@ constexpr size_t kDigestDigits = 8;
 // In place of digests: no state that was accepted.
 constexpr const char* kUntried = "untried";
 
+// As long as an answer may take.
+constexpr uint64_t kServiceDrainNs = 600'000'000'000;
+
 std::string_view View(const absl::Status& status) {
   return {status.message().data(), status.message().size()};
 }
@@ -72,6 +75,7 @@ Generations::Generations(const cli::ServeCommandLine& command_line, Platform* pl
 }
 
 Generations::~Generations() {
+  services_.StopAll();
   serving_->Publish(nullptr);
   {
     std::unique_lock lock(mutex_);
@@ -102,6 +106,7 @@ void Generations::Collect() {
     carrier_.Follow([this](const runtime::HeldInstance& held) { return draining_.Uses(held); });
   }
   draining_.Look(clock_->mono_ns());
+  services_.Look(clock_->mono_ns());
 }
 
 bool Generations::Build(std::shared_ptr<const config::SourceText> text, config::Diagnostics& out) {
@@ -144,11 +149,16 @@ absl::Status Generations::Swap(std::shared_ptr<runtime::Generation> next,
   names_->Add(NamesOf(*next));
   // Columns that the new generation is the first to read must be in the frame before it serves.
   platform_->pool().Publish();
-  if (absl::Status status = scraper_->SetSources(SourcesOf(next)); !status.ok()) return status;
+  if (absl::Status status = services_.Start(*next); !status.ok()) return status;
+  if (absl::Status status = scraper_->SetSources(SourcesOf(next)); !status.ok()) {
+    if (former != nullptr) services_.Retire(*former, clock_->mono_ns());
+    return status;
+  }
   // Last, so that little is learned by the old ones that the new ones miss.
   if (former != nullptr) *state = carrier_.Carry(*former, *next);
   serving_->Publish(std::shared_ptr<const request::Serving>(next, &next->serving()));
   draining_.Came(next.get(), clock_->mono_ns());
+  services_.Retire(*next, clock_->mono_ns() + kServiceDrainNs);
   const uint64_t now = clock_->unix_ns();
   {
     std::lock_guard lock(mutex_);
@@ -236,7 +246,10 @@ ReloadOutcome Generations::Reload(const ReloadRequest& request, bool may_wait) {
       if (running_) outcome.running = running_();
     } else {
       next = nullptr;
-      diagnostics.Error({}, "EPP-CFG-SOURCE", std::string(View(status)));
+      diagnostics.Error(
+          {},
+          status.code() == absl::StatusCode::kUnavailable ? "EPP-CFG-SERVICE" : "EPP-CFG-SOURCE",
+          std::string(View(status)));
     }
   }
   outcome.diagnostics += diagnostics.Render();

@@ -23,6 +23,7 @@
 #include "host/config/diagnostics.h"
 #include "host/request/serving.h"
 #include "host/runtime/generation.h"
+#include "host/runtime/services.h"
 #include "host/runtime/state_transfer.h"
 #include "host/scrape/scrape_loop.h"
 #include "host/serve/conditions.h"
@@ -55,7 +56,9 @@ class Generations {
   // Destroys generations that no request uses any more, and carries state from those that go.
   void Collect();
   // Collect is wanted every 100 ms, not every second.
-  bool following() const { return carrier_.following(); }
+  bool following() const { return carrier_.following() || services_.draining(); }
+  // The services of the serving generation, and those of former ones that still drain.
+  runtime::Services& services() { return services_; }
 
   std::shared_ptr<const runtime::Generation> current() const;
   uint64_t since_unix_ns() const;
@@ -109,6 +112,7 @@ class Generations {
   DiskState seen_;  // at the last attempt
   runtime::StateCarrier carrier_;
   Draining draining_;
+  runtime::Services services_;
 
   mutable std::mutex mutex_;  // the rest
   std::shared_ptr<runtime::Generation> current_;

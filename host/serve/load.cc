@@ -36,8 +36,10 @@ telemetry::EppMetricsOptions MetricsOptions(const config::Settings& settings, ui
 
 loader::HostServicesOptions HostOptions(uint32_t workers, PluginLog* log, PluginMetrics* metrics,
                                         Interner* interner, loader::RandomSource* random,
+                                        loader::ListenerSource* listeners,
                                         loader::ExtensionSource* extensions) {
   loader::HostServicesOptions options;
+  options.listeners = listeners;
   options.worker_count = workers;
   options.log = log;
   options.metrics = metrics;
@@ -197,7 +199,8 @@ Platform::Platform(const config::Settings& settings, uint32_t workers, bool stre
       pool_(std::make_shared<pool::AttributeRegistry>(), interner_, &Clock::Real(),
             {.stale_after_ns = static_cast<uint64_t>(settings.stale_after)}),
       hub_(workers),
-      host_(HostOptions(workers, &plugin_log_, &plugin_metrics_, interner_.get(), random, &hub_)) {}
+      host_(HostOptions(workers, &plugin_log_, &plugin_metrics_, interner_.get(), random,
+                        &listeners_, &hub_)) {}
 
 std::shared_ptr<const loader::Catalog> Platform::catalog() const {
   std::lock_guard lock(mutex_);

@@ -17,6 +17,7 @@
 #include "host/pool/pool.h"
 #include "host/preflight/quarantine.h"
 #include "host/runtime/generation.h"
+#include "host/runtime/listeners.h"
 #include "host/serve/plugin_sinks.h"
 #include "host/telemetry/epp_metrics.h"
 
@@ -125,6 +126,7 @@ class Platform {
   PluginLog plugin_log_;
   PluginMetrics plugin_metrics_;
   pool::Pool pool_;
+  runtime::Listeners listeners_;
   async::Hub hub_;
   loader::HostServices host_;
 };

@@ -56,12 +56,15 @@ absl::StatusOr<uint64_t> PluginMetrics::Register(const loader::MetricSpec& spec)
     made = *histograms;
   }
   std::lock_guard lock(mutex_);
-  families_.push_back(made);
-  return reinterpret_cast<uint64_t>(&families_.back());
+  const uint64_t number = families_.Append(made);
+  if (number == 0) return absl::ResourceExhaustedError("too many metrics");
+  return number;
 }
 
 uint64_t PluginMetrics::Series(uint64_t metric,
                                std::span<const std::string_view> label_values) noexcept {
+  const Family* const family = families_.Find(metric);
+  if (family == nullptr) return 0;
   std::string key = StrCat(metric);
   for (const std::string_view value : label_values) StrAppend(&key, "\x1f", value);
   {
@@ -70,22 +73,24 @@ uint64_t PluginMetrics::Series(uint64_t metric,
     if (it != known_.end()) return it->second;
   }
   const telemetry::LabelValues values(label_values.begin(), label_values.end());
-  const auto& family = *reinterpret_cast<const Family*>(metric);
-  const Handle handle = std::visit([&](const auto& f) { return Handle(f.With(values)); }, family);
+  const Handle handle = std::visit([&](const auto& f) { return Handle(f.With(values)); }, *family);
   std::lock_guard lock(mutex_);
-  handles_.push_back(handle);
-  const uint64_t id = reinterpret_cast<uint64_t>(&handles_.back());
-  return known_.try_emplace(std::move(key), id).first->second;
+  const auto [it, fresh] = known_.try_emplace(std::move(key), 0);
+  if (fresh) it->second = handles_.Append(handle);
+  return it->second;
 }
 
 void PluginMetrics::Add(uint64_t series, double value) noexcept {
-  const auto& handle = *reinterpret_cast<const Handle*>(series);
-  if (const auto* counter = std::get_if<telemetry::Counter>(&handle)) {
-    if (value > 0) counter->Add(static_cast<uint64_t>(value));
-  } else if (const auto* gauge = std::get_if<telemetry::Gauge>(&handle)) {
+  const Handle* const handle = handles_.Find(series);
+  if (handle == nullptr) return;
+  if (const auto* counter = std::get_if<telemetry::Counter>(handle)) {
+    // No counter lives to see more, and a double that is larger has no such integer.
+    constexpr double kMost = 1e18;
+    if (value > 0) counter->Add(static_cast<uint64_t>(std::min(value, kMost)));
+  } else if (const auto* gauge = std::get_if<telemetry::Gauge>(handle)) {
     gauge->Set(value);
   } else {
-    std::get<telemetry::Histogram>(handle).Observe(value);
+    std::get<telemetry::Histogram>(*handle).Observe(value);
   }
 }
 

@@ -1,7 +1,6 @@
 // Where the logs and metrics of plugins go.
 #pragma once
 
-#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -10,6 +9,7 @@
 #include <string_view>
 #include <variant>
 
+#include "host/base/number_table.h"
 #include "host/loader/host_services.h"
 #include "host/telemetry/log.h"
 #include "host/telemetry/metrics.h"
@@ -28,6 +28,7 @@ class PluginLog final : public loader::LogSink {
   std::map<std::string, log::Site, std::less<>> sites_;  // a limit of its own for each instance
 };
 
+// Numbers that it never gave out are ignored, whatever a plugin makes of them.
 class PluginMetrics final : public loader::MetricSink {
  public:
   explicit PluginMetrics(telemetry::Registry* registry) : registry_(registry) {}
@@ -41,11 +42,10 @@ class PluginMetrics final : public loader::MetricSink {
   using Family =
       std::variant<telemetry::CounterFamily, telemetry::GaugeFamily, telemetry::HistogramFamily>;
   using Handle = std::variant<telemetry::Counter, telemetry::Gauge, telemetry::Histogram>;
-  // Handles are addresses: using one takes no lock. They live as long as this.
   telemetry::Registry* registry_;
   std::mutex mutex_;
-  std::deque<Family> families_;
-  std::deque<Handle> handles_;
+  NumberTable<Family> families_;
+  NumberTable<Handle> handles_;                         // adding to one takes no lock
   std::map<std::string, uint64_t, std::less<>> known_;  // by family and label values
 };
 

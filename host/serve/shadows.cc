@@ -424,21 +424,14 @@ void Shadows::CountInto(telemetry::Registry& registry) {
         });
     if (callback.ok()) callbacks_.push_back(*std::move(callback));
   };
-  add({"epp_shadow_decisions_total", "Requests that a shadow decided too."},
+  add({"epp_shadow_requests_total",
+       "Sampled requests: the same endpoint, another one, left out for the CPU budget, failed.",
+       {"result"}},
       [](const shadow::Summary& s, const telemetry::Emit& out) {
-        out({}, static_cast<double>(s.decisions()));
-      });
-  add({"epp_shadow_agreement_total", "Decisions of a shadow with the endpoint of the live one."},
-      [](const shadow::Summary& s, const telemetry::Emit& out) {
-        out({}, static_cast<double>(s.agree));
-      });
-  add({"epp_shadow_errors_total", "Decisions of a shadow that failed."},
-      [](const shadow::Summary& s, const telemetry::Emit& out) {
-        out({}, static_cast<double>(s.failed));
-      });
-  add({"epp_shadow_shed_total", "Sampled requests left out for the shadow's CPU budget."},
-      [](const shadow::Summary& s, const telemetry::Emit& out) {
-        out({}, static_cast<double>(s.shed));
+        out({"agree"}, static_cast<double>(s.agree));
+        out({"differ"}, static_cast<double>(s.differ));
+        out({"shed"}, static_cast<double>(s.shed));
+        out({"error"}, static_cast<double>(s.failed));
       });
   add({"epp_shadow_cpu_seconds_total", "CPU time of shadow decisions."},
       [](const shadow::Summary& s, const telemetry::Emit& out) {

@@ -213,6 +213,13 @@ class Driver {
         const InFlight inside(plugin.guard(), Entry::kScorer, 0);
         scorer->score(self, &call, in, out.data(), &err);
       }
+      if (const auto* decider = instance.Get<epp_decider>(EPP_DECIDER_ID)) {
+        uint32_t yes = 0;
+        const std::vector<uint64_t> first(n / 64 + 1, 0);
+        scheduling::CandidateList* nobody = context.candidates->Keep(first.data(), arena);
+        const InFlight inside(plugin.guard(), Entry::kDecider, 0);
+        decider->decide(self, &call, nobody->View(plugin, arena), &yes, &err);
+      }
       const auto* picker = instance.Get<epp_picker>(EPP_PICKER_ID);
       if (picker != nullptr && n > 0) {
         std::vector<uint32_t> picks(n);

@@ -7,6 +7,7 @@
 
 #include "epp/plugin.hpp"
 #include "host/request/state.h"
+#include "host/scheduling/gates.h"
 #include "host/telemetry/log.h"
 
 namespace epp::shadow {
@@ -211,8 +212,11 @@ std::unique_ptr<request::ShadowRun> Candidate::Decide(RequestState& state) {
   std::optional<scheduling::Error> error;
   {
     const SameChances chances(state.sample.random);
-    (void)scheduling::Produce(context);  // what would wait fails, for nobody waits for a shadow
-    error = scheduling::Schedule(context);
+    error = scheduling::ReadHeaders(context);
+    if (!error) {
+      (void)scheduling::Produce(context);  // what would wait fails, for nobody waits for a shadow
+      error = scheduling::Schedule(context);
+    }
     ledger_->tally.Add(worker, Compare(state, context, error));
     // What was not sent has no pick to learn from.
     if (!error && state.forwarded) Book(context);

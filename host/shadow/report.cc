@@ -272,6 +272,8 @@ std::string ReportText(const Report& r) {
     StrAppend(&out, "compared with generation ", r.generation, "; rebuilt ", r.rebuilds,
               r.rebuilds == 1 ? " time" : " times", " after changes of the live config\n");
   }
+  // What a config names is no file of its own.
+  if (!r.from_config) StrAppend(&out, "  hint: epp diff --live ", r.file, "\n");
   return out;
 }
 

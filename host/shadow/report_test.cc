@@ -50,7 +50,8 @@ TEST(ReportTest, TextFitsAScreenAndSaysWhatMatters) {
             "busiest / mean endpoint       1.06         1.08   by picks\n"
             "no candidate left                0            0\n"
             "top movers  default/vllm-2 +4.1 % picks, default/vllm-7 -2.3 % picks, default/vllm-5 "
-            "-1.8 % picks\n");
+            "-1.8 % picks\n"
+            "  hint: epp diff --live candidate.yaml\n");
 }
 
 TEST(ReportTest, WarnsWhenAffinityCollapsesOntoOneEndpoint) {

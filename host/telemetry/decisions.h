@@ -80,8 +80,19 @@ struct ProfileRecord {
   size_t stride() const { return 2 + 2 * size_t{scorer_count}; }
 };
 
+enum class GateKind : uint8_t { kHeaders, kScreener, kAdmitter };
+
+// A screener that ran, or a header plugin or admitter that ended the request.
+struct GateRecord {
+  uint16_t plugin = 0;  // index into the generation's plugins
+  GateKind kind = GateKind::kScreener;
+  uint32_t in = 0;   // endpoints shown
+  uint32_t out = 0;  // of them kept
+};
+
 struct DecisionRecord {
   static constexpr size_t kMaxProfiles = 3;
+  static constexpr size_t kMaxGates = 4;
   static constexpr size_t kMaxCells = 640;
   static constexpr size_t kMaxDropped = 24;
 
@@ -107,6 +118,9 @@ struct DecisionRecord {
   uint16_t http_status = 0;
   FixedText<160> message;  // why it was rejected or failed
   FixedText<40> drop_reason;
+
+  uint8_t gate_count = 0;
+  std::array<GateRecord, kMaxGates> gates;
 
   uint8_t profile_count = 0;
   uint8_t primary = 0xff;

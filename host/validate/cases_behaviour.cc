@@ -176,10 +176,11 @@ void CheckProduced(CaseRun& run) {
   for (const epp_plugin_type* type : subject->types()) {
     for (const char* id : std::span(type->interfaces, type->interface_count)) {
       const std::string_view name(id);
-      any |= name == EPP_PRODUCER_ID || name == EPP_ASYNC_PRODUCER_ID || name == EPP_SCRAPER_ID;
+      any |= name == EPP_PRODUCER_ID || name == EPP_ASYNC_PRODUCER_ID ||
+             name == EPP_REQUEST_HEADER_ID || name == EPP_SCRAPER_ID;
     }
   }
-  if (!any) return run.findings.Skip("no producer or scraper in this library");
+  if (!any) return run.findings.Skip("no producer, header plugin or scraper in this library");
   DriveAll(run);
 }
 

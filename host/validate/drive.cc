@@ -206,12 +206,16 @@ const Transcript& Driver::Everything() {
 void Driver::Request(uint64_t number) {
   RequestRun& run = Begin(number);
   ParseRequests(run);
+  ReadHeaders(run);
+  Screen(run);
   Produce(run);
+  Admit(run);
   Filter(run);
   std::optional<std::vector<double>> totals = Score(run);
   if (!totals) totals.emplace(run.rows.size(), 0.5);
   Pick(run, *totals);
   Handle(run);
+  Decide(run);
   PreRequest(run);
   Respond(run);
   ParseResponses(run);

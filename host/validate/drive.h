@@ -153,8 +153,13 @@ class Driver {
   std::optional<std::vector<double>> Score(RequestRun& run);
   void Pick(RequestRun& run, const std::vector<double>& totals);
   void Handle(RequestRun& run);
-  bool AgreeOnProfiles();
+  bool AgreeOnProfiles(uint64_t request);
+  void Decide(RequestRun& run);
+  void ReadHeaders(RequestRun& run);
+  void Screen(RequestRun& run);
+  void Admit(RequestRun& run);
   void Produce(RequestRun& run);
+  static epp_out_column Writable(const epp_attr_spec& spec, size_t rows, Memory& memory);
   epp_status Wait(const epp_async_producer& async, Frame& frame, epp_outputs* outputs,
                   bool* written);
   void CheckProduced(const epp_attr_spec& spec, const epp_out_column& column, size_t n,
@@ -180,7 +185,8 @@ class Driver {
   const std::string name_;
   Transcript transcript_;
   std::deque<RequestRun> runs_;
-  std::vector<std::string> profiles_;
+  std::vector<std::vector<std::string>> accepted_;  // sets of profiles that a handler works with
+  std::vector<std::string> profiles_;               // of the request
 };
 
 // Bytes of values, for a transcript.

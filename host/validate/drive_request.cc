@@ -22,6 +22,16 @@ bool IsKnown(uint32_t symbol) { return symbol == 0 || !CheckHost::Symbols().Text
 
 // ---- Producers ----------------------------------------------------------------------------------
 
+epp_out_column Driver::Writable(const epp_attr_spec& spec, size_t rows, Memory& memory) {
+  epp_out_column column{};
+  column.validity = memory.Array<uint64_t>("the validity of a produced column", (rows + 63) / 64);
+  for (size_t i = 0; i < rows; ++i) column.validity[i / 64] |= uint64_t{1} << (i % 64);
+  if (spec.type == EPP_T_SYMBOL_LIST) return column;
+  const size_t bytes = ItemBytes(spec.type);
+  column.values = memory.Bytes("the values of a produced column", bytes, rows, bytes);
+  return column;
+}
+
 void Driver::Produce(RequestRun& run) {
   const auto* const table = Get<epp_producer>(EPP_PRODUCER_ID);
   const auto* const async = Get<epp_async_producer>(EPP_ASYNC_PRODUCER_ID);
@@ -29,21 +39,12 @@ void Driver::Produce(RequestRun& run) {
   Frame frame(instance_, world_, scenario_, run);
   Memory& memory = frame.memory();
   const size_t n = run.rows.size();
-  const auto writable = [&](const epp_attr_spec& spec, size_t rows) {
-    epp_out_column column{};
-    column.validity = memory.Array<uint64_t>("the validity of a produced column", (rows + 63) / 64);
-    for (size_t i = 0; i < rows; ++i) column.validity[i / 64] |= uint64_t{1} << (i % 64);
-    if (spec.type == EPP_T_SYMBOL_LIST) return column;
-    const size_t bytes = ItemBytes(spec.type);
-    column.values = memory.Bytes("the values of a produced column", bytes, rows, bytes);
-    return column;
-  };
   std::vector<epp_out_column> endpoint, request;
   for (const epp_attr_spec* spec : instance_.produces()) {
     if (spec->scope == EPP_SCOPE_ENDPOINT) {
-      endpoint.push_back(writable(*spec, n));
+      endpoint.push_back(Writable(*spec, n, memory));
     } else {
-      request.push_back(writable(*spec, 1));
+      request.push_back(Writable(*spec, 1, memory));
     }
   }
   auto* const outputs = memory.Struct<epp_outputs>("epp_outputs");

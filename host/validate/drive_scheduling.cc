@@ -76,9 +76,13 @@ void Driver::Pick(RequestRun& run, const std::vector<double>& totals) {
   transcript_.Add("pick", status, BytesOf(picks, *count));
 }
 
-// A handler says which profiles it can work with; which those are is a matter of configuration.
-bool Driver::AgreeOnProfiles() {
-  if (!profiles_.empty()) return true;
+// A handler says which profiles it can work with; which those are is a matter of configuration. One
+// set after another serves the requests.
+bool Driver::AgreeOnProfiles(uint64_t request) {
+  if (!accepted_.empty()) {
+    profiles_ = accepted_[request % accepted_.size()];
+    return true;
+  }
   const auto* const table = Get<epp_profile_handler>(EPP_PROFILE_HANDLER_ID);
   static const std::array<std::vector<std::string>, 4> kSets{
       std::vector<std::string>{"default"}, std::vector<std::string>{"prefill", "decode"},
@@ -92,18 +96,90 @@ bool Driver::AgreeOnProfiles() {
     const epp_status status = Invoke(findings_, "check", name_, table->check, instance_.self(),
                                      names, static_cast<uint32_t>(set.size()), error);
     After("check", status, *error, memory);
-    if (status == EPP_OK) {
-      profiles_ = set;
-      return true;
+    if (status == EPP_OK) accepted_.push_back(set);
+  }
+  if (accepted_.empty()) return false;
+  profiles_ = accepted_[request % accepted_.size()];
+  return true;
+}
+
+namespace {
+
+// What a handler steers with, and what it did wrong.
+struct SteeringOutput {
+  SteeringOutput(const epp_plugin_type& type, const std::vector<const epp_attr_spec*>& produces,
+                 uint32_t candidates, uint64_t number, Memory& memory)
+      : type(type),
+        produces(produces),
+        candidates(candidates),
+        number(number),
+        table(memory.Struct<epp_steering>("epp_steering")) {
+    size_t count = 0;
+    for (const epp_attr_spec* spec : produces) count += spec->scope == EPP_SCOPE_REQUEST;
+    table->ctx = this;
+    table->ask = &Ask;
+    table->set_destination_port = &SetDestinationPort;
+    if (count == 0) return;
+    table->request_columns = memory.Array<epp_out_column>("request_columns", count);
+    size_t i = 0;
+    for (const epp_attr_spec* spec : produces) {
+      if (spec->scope != EPP_SCOPE_REQUEST) continue;
+      epp_out_column& out = table->request_columns[i++];
+      out.validity = memory.Array<uint64_t>("validity", 1);
+      if (spec->type == EPP_T_SYMBOL_LIST) continue;
+      const size_t bytes = spec->type == EPP_T_BOOL ? 1 : spec->type == EPP_T_SYMBOL ? 4 : 8;
+      out.values = memory.Bytes("values", bytes, 1, bytes);
     }
   }
-  return false;
+
+  static uint32_t Ask(void* ctx, uint32_t param, uint32_t row) noexcept {
+    auto& self = *static_cast<SteeringOutput*>(ctx);
+    if (param >= self.type.param_count || self.type.params[param]->type != EPP_P_PLUGIN ||
+        self.type.params[param]->interface_id == nullptr) {
+      self.breach = StrCat("asks parameter ", param, ", which names no decider");
+    }
+    if (row != EPP_NO_ROW && row >= self.candidates) {
+      self.breach = StrCat("asks about row ", row, ", want less than ", self.candidates);
+    }
+    self.record += StrCat("ask ", param, " ", row, "\n");
+    return (self.number + param) % 2;
+  }
+  static void SetDestinationPort(void* ctx, uint32_t port) noexcept {
+    auto& self = *static_cast<SteeringOutput*>(ctx);
+    if (port > 65535) self.breach = StrCat("sets port ", port, ", want at most 65535");
+    self.record += StrCat("port ", port, "\n");
+  }
+
+  const epp_plugin_type& type;
+  const std::vector<const epp_attr_spec*>& produces;
+  const uint32_t candidates;
+  const uint64_t number;
+  epp_steering* const table;
+  std::string breach;
+  std::string record;
+};
+
+}  // namespace
+
+// About the first candidate, and about nobody.
+void Driver::Decide(RequestRun& run) {
+  const auto* const table = Get<epp_decider>(EPP_DECIDER_ID);
+  if (table == nullptr) return;
+  const std::vector<uint32_t> all = run.rows;
+  for (const size_t n : {size_t{1}, size_t{0}}) {
+    run.rows.assign(all.begin(), all.begin() + static_cast<ptrdiff_t>(std::min(n, all.size())));
+    Frame frame(instance_, world_, scenario_, run);
+    auto* const yes = frame.memory().Array<uint32_t>("yes", 1);
+    const epp_status status = Run("decide", frame, table->decide, frame.call(), frame.in(), yes);
+    transcript_.Add("decide", status, BytesOf(yes, 1));
+  }
+  run.rows = all;
 }
 
 void Driver::Handle(RequestRun& run) {
   const auto* const table = Get<epp_profile_handler>(EPP_PROFILE_HANDLER_ID);
   const size_t n = run.rows.size();
-  if (table == nullptr || n == 0 || !AgreeOnProfiles()) return;
+  if (table == nullptr || n == 0 || !AgreeOnProfiles(run.number)) return;
   Frame frame(instance_, world_, scenario_, run);
   Memory& memory = frame.memory();
   const auto count = static_cast<uint32_t>(profiles_.size());
@@ -120,6 +196,13 @@ void Driver::Handle(RequestRun& run) {
   scheduling->primary = count;
   scheduling->names = names;
   scheduling->results = results;
+  SteeringOutput steering(instance_.type(), instance_.produces(), static_cast<uint32_t>(n),
+                          run.number, memory);
+  scheduling->steering = steering.table;
+  const auto check_steering = [&](const char* function) {
+    if (!steering.breach.empty()) Breach(AnswerCase(), function, steering.breach);
+    steering.breach.clear();
+  };
   const auto run_profile = [&](epp_profile_result& result, size_t first) {
     // Every third profile of every third request finds nobody.
     if ((run.number + first) % 3 == 2) {
@@ -140,7 +223,8 @@ void Driver::Handle(RequestRun& run) {
     auto* const decisions = memory.Array<int32_t>("decisions", count);
     const epp_status status =
         Run("choose", frame, table->choose, frame.call(), scheduling, frame.in(), decisions);
-    transcript_.Add("choose", status, BytesOf(decisions, count));
+    transcript_.Add("choose", status, BytesOf(decisions, count) + steering.record);
+    check_steering("choose");
     if (status != EPP_OK) return;
     bool ran = false;
     for (uint32_t i = 0; i < count; ++i) {
@@ -161,7 +245,8 @@ void Driver::Handle(RequestRun& run) {
   *primary = count;
   const epp_status status =
       Run("conclude", frame, table->conclude, frame.call(), scheduling, frame.in(), primary);
-  transcript_.Add("conclude", status, BytesOf(primary, 1));
+  transcript_.Add("conclude", status, BytesOf(primary, 1) + steering.record);
+  check_steering("conclude");
   if (status == EPP_OK && *primary >= count) {
     Breach(AnswerCase(), "conclude", StrCat("primary is ", *primary, ", want less than ", count));
   }

@@ -28,6 +28,15 @@ inline constexpr AttributeKind kLatencyDispatched{
     "LatencyPredictionInfoDataKey.dispatchedRequestCount", EPP_T_I64, EPP_SCOPE_ENDPOINT,
     kPredictor};
 
+// Of a producer that knows what an endpoint really holds: blocks in any tier, and those in the
+// memory of its CPU. Without the first, the matched blocks count; without the second, tiers are
+// unknown.
+inline constexpr AttributeKind kPrefixCachedBlocks{"PrefixCacheMatchInfoDataKey.cachedBlockCount",
+                                                   EPP_T_I64, EPP_SCOPE_ENDPOINT, attr::kApprox};
+inline constexpr AttributeKind kPrefixCpuBlocks{
+    "PrefixCacheMatchInfoDataKey.cachedBlocksByTier.cpu", EPP_T_I64, EPP_SCOPE_ENDPOINT,
+    attr::kApprox};
+
 // Where an endpoint is. 0 and the symbol of "" both mean unknown.
 inline constexpr const char* kTopologyExtractor = "topology-extractor";
 inline constexpr AttributeKind kTopologyHostname{"Topology.hostname", EPP_T_SYMBOL,
@@ -46,8 +55,10 @@ inline constexpr AttributeKind kPeerEndpoint{"peer-endpoint", EPP_T_I64, EPP_SCO
 
 // A text of the client: const epp_str*, which lives until the request was sent on. Not a symbol,
 // because symbols are kept for ever.
-inline constexpr const char* kTextSchema = "epp.text/1";
 inline constexpr AttributeKind kSessionId{"SessionIDDataKey", EPP_T_OPAQUE, EPP_SCOPE_REQUEST,
-                                          "session-id-producer", kTextSchema};
+                                          "session-id-producer", EPP_TEXT_SCHEMA};
+// Who the client is, as header plugins find out; of no producer in particular.
+inline constexpr AttributeKind kAgentIdentity{"agent-identity", EPP_T_OPAQUE, EPP_SCOPE_REQUEST,
+                                              nullptr, EPP_TEXT_SCHEMA};
 
 }  // namespace epp::common

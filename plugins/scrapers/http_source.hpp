@@ -13,14 +13,14 @@ enum : size_t { kScheme, kPath, kInsecure, kCa, kCert, kKey, kInterval, kShared 
 
 inline constexpr const char* kSchemes[] = {"http", "https"};
 
-inline constexpr Param Scheme() {
-  return String("scheme", "http", "how the endpoints are asked").OneOf(kSchemes);
+inline constexpr Param Scheme(const char* def = "http") {
+  return String("scheme", def, "how the endpoints are asked").OneOf(kSchemes);
 }
 inline constexpr Param Path(const char* def) {
   return String("path", def, "what is asked for, with a leading slash");
 }
-inline constexpr Param Insecure() {
-  return Bool("insecureSkipVerify", true, "https: do not verify the server's certificate");
+inline constexpr Param Insecure(bool def = true) {
+  return Bool("insecureSkipVerify", def, "https: do not verify the server's certificate");
 }
 inline constexpr Param Ca() {
   return String("caCertPath", nullptr, "https: PEM file of the accepted authorities");
@@ -56,8 +56,7 @@ class Settings {
       return Status::Invalid("clientCertPath and clientKeyPath are needed together");
     }
     if (out.tls_ && out.insecure_ && !out.ca_.empty()) {
-      ctx.host().Log(EPP_LOG_WARN,
-                     "caCertPath has no effect while insecureSkipVerify is true, the default");
+      ctx.host().Log(EPP_LOG_WARN, "caCertPath has no effect while insecureSkipVerify is true");
     }
     return {};
   }

@@ -131,6 +131,11 @@ class Everything {
     }
     return {EPP_UNAVAILABLE, "no profile has a target"};
   }
+  Status Decide(const Call&, const Candidates& in, bool& yes) const {
+    if (in.size() == 0) return Status::Invalid("want an endpoint");
+    yes = in.column<int64_t>(kQueue)[0] > 5;
+    return {};
+  }
   Status Check(std::span<const epp_str> names) const {
     return names.size() < 2 ? Status::Invalid("want two profiles") : Status();
   }
@@ -139,6 +144,18 @@ class Everything {
   struct State {
     uint64_t hooks;
   };
+  Status RequestHeader(const Call& call, Outputs&) const {
+    if (call.header("x-refuse")) return {EPP_UNAUTHENTICATED, "refused"};
+    return {};
+  }
+  Status Screen(const Call&, const Candidates& in, Keep& keep) const {
+    for (size_t i = 1; i < in.size(); ++i) keep.Set(i);
+    return {};
+  }
+  Status Admit(const Call& call, const Candidates& in) const {
+    if (call.request().priority >= 0) return {};
+    return {EPP_RESOURCE_EXHAUSTED, std::to_string(in.size()) + " endpoints are busy"};
+  }
   Status Produce(const Call& call, const Candidates& in, Outputs& out) const {
     call.state<State>() = call.Keep<State>();
     ++call.state<State>()->hooks;

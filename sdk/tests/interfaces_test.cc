@@ -31,7 +31,7 @@ TEST(Interfaces, AreListedAndAnswered) {
   const epp_plugin_type& type = epp::detail::Type<Everything>::kRecord;
   auto instance = Make<Everything>();
   ASSERT_TRUE(instance.ok()) << instance.error();
-  EXPECT_EQ(type.interface_count, 15u);
+  EXPECT_EQ(type.interface_count, 19u);
   for (uint32_t i = 0; i < type.interface_count; ++i) {
     EXPECT_TRUE(instance.Has(type.interfaces[i])) << type.interfaces[i];
     EXPECT_FALSE(instance.Has((std::string(type.interfaces[i]) + "0").c_str()));
@@ -116,6 +116,21 @@ TEST(Interfaces, ProducerWritesColumnsOfEveryType) {
               ElementsAre(Cell::Texts{"m0"}, Cell::Texts{"m1"}, Cell::Texts{"m2"}));
   EXPECT_EQ(out.value("total"), Cell(9));
   EXPECT_FALSE(out.value("unknown").has());
+}
+
+TEST(Interfaces, GatesBeforeScheduling) {
+  const Pool pool = MakePool();
+  auto instance = Make<Everything>();
+  Request request;
+  instance.RequestHeader(request);
+  EXPECT_EQ(instance.status(), EPP_OK);
+  EXPECT_THAT(instance.Screen(pool, request), ElementsAre(1, 2));
+  EXPECT_TRUE(instance.Admit(pool, request).ok());
+  const epp::Status denied = instance.Admit(pool, request.Priority(-1));
+  EXPECT_EQ(denied.code(), EPP_RESOURCE_EXHAUSTED);
+  EXPECT_EQ(denied.message(), "3 endpoints are busy");
+  instance.RequestHeader(request.Header("x-refuse", "1"));
+  EXPECT_EQ(instance.status(), EPP_UNAUTHENTICATED);
 }
 
 TEST(Interfaces, HooksShareTheStateOfOneRequest) {

@@ -226,6 +226,26 @@ TEST_F(CommandsTest, EveryProfileIsFreeOfWarningsAndPrintsAsItself) {
   EXPECT_GE(profiles, 14u);
 }
 
+TEST_F(CommandsTest, ExperimentalTypesAreAskedFor) {
+  const std::string endpoints =
+      Write("eps.yaml", "endpoints: [{name: a, address: 10.0.0.1, port: 1}]");
+  const std::string config =
+      "plugins: [{type: queue-scorer}, {name: by-session, type: session-affinity-scorer}]";
+  const auto check = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"check", "--endpoints-file", endpoints});
+    more.emplace_back("-");
+    return Epp(more, config);
+  };
+  const Result refused = check({});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_THAT(refused.out, HasSubstr("plugin \"by-session\" (session-affinity-scorer) is "
+                                     "experimental (alpha)"));
+  EXPECT_THAT(refused.out, HasSubstr("[EPP-CFG-EXPERIMENTAL]"));
+  EXPECT_THAT(refused.out, HasSubstr("--allow-experimental-plugins"));
+  EXPECT_EQ(check({"--allow-experimental-plugins"}).exit_code, 0);
+  EXPECT_EQ(check({"--allow-experimental-plugins=false"}).exit_code, 1);
+}
+
 TEST_F(CommandsTest, AProfileIsChangedByAFewLines) {
   std::filesystem::create_directories(dir_ + "/profiles");
   std::filesystem::copy(EPP_PROFILES "/prefix-heavy-chat.yaml", dir_ + "/profiles");

@@ -180,6 +180,23 @@ TEST_F(ReloadTest, ReloadWhileAHookRuns) {
   EXPECT_TRUE(Eventually([&] { return Metric("epp_generations_draining") == 0; }));
 }
 
+// P6: what an instance gave away is there for as long as a request may look at it.
+TEST_F(ReloadTest, OpaqueOutlivesGeneration) {
+  Replace(config_, Config("- {name: reader, type: versioned-hook, parameters: {fail: value}}\n- "
+                          "{type: versioned-value}\n"));
+  ASSERT_NO_FATAL_FAILURE(ServeAll());
+  const std::string file = dir_ + "/go-on";
+  std::string value;
+  std::thread slow([&] { value = Header("x-value", {{"x-wait", file}}); });
+  EXPECT_TRUE(Eventually([&] { return fs::exists(file + ".running"); }));
+  Install(2);
+  EXPECT_TRUE(Eventually([&] { return Generation() == 2; }));
+  std::ofstream(file) << "now";
+  slow.join();
+  EXPECT_EQ(value, "a value that no small string holds, of build 1") << serve_->output();
+  EXPECT_EQ(Header("x-value"), "a value that no small string holds, of build 2");
+}
+
 int64_t ResidentBytes(pid_t pid) {
   std::ifstream in("/proc/" + std::to_string(pid) + "/statm");
   int64_t size = 0;

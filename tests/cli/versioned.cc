@@ -3,22 +3,49 @@
 //
 //   x-version     set by the build: VERSION
 //   x-count       requests that this instance and its predecessors have seen, this one included
+//   x-value       what "versioned-value" of the same build gave, read after the wait
 //   x-wait: PATH  in a request: makes PATH.running, and returns when PATH is there
 #include <fcntl.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <string>
 
 #include "epp/plugin.hpp"
 
+#define STRING_OF(x) #x
+#define STRING(x) STRING_OF(x)
+
 namespace {
+
+// Gives away a pointer into the memory of the instance.
+class VersionedValue {
+ public:
+  static constexpr const char* kName = "versioned-value";
+  static constexpr const char* kDoc = "An opaque value that lives as long as its instance.";
+  static constexpr std::array kProduces{epp::Makes(
+      {"VersionedValue", EPP_T_OPAQUE, EPP_SCOPE_REQUEST, nullptr, "versioned-value/1"})};
+
+  static epp::Result<VersionedValue> Create(const epp::Context&) {
+    return std::make_unique<VersionedValue>();
+  }
+  epp::Status Produce(const epp::Call&, const epp::Candidates&, const epp::Outputs& out) const {
+    out.Set<const void*>(0, &value_);
+    return {};
+  }
+
+ private:
+  const std::string value_ = "a value that no small string holds, of build " STRING(VERSION);
+};
 
 class Versioned {
  public:
   static constexpr const char* kName = "versioned-hook";
   static constexpr const char* kDoc = "Tells its build.";
   static constexpr std::array kParams{
-      epp::String("fail", "", "create: creation fails; bind: it needs what nothing produces.")};
+      epp::String("fail", "",
+                  "create: creation fails; bind: it needs what nothing produces; value: it needs "
+                  "versioned-value.")};
   static constexpr uint32_t kStateVersion = 1;
 
   static epp::Result<Versioned> Create(const epp::Context& ctx) {
@@ -29,9 +56,13 @@ class Versioned {
       : requests_(epp::Metric(ctx.host().raw(), EPP_METRIC_COUNTER, "versioned_requests_total",
                               "Requests that the hook saw.")
                       .With()),
-        consumed_(ctx.str(0) == "bind" ? 1 : 0) {}
+        needs_(ctx.str(0) == "bind"    ? &nothing_.spec
+               : ctx.str(0) == "value" ? &value_.spec
+                                       : nullptr) {}
 
-  std::span<const epp_attr_spec* const> Consumes() const { return {needs_.data(), consumed_}; }
+  std::span<const epp_attr_spec* const> Consumes() const {
+    return {&needs_, needs_ == nullptr ? 0u : 1u};
+  }
   std::span<const epp_attr_spec* const> Produces() const { return {}; }
 
   epp::Status PreRequest(const epp::Call& call, const epp::Scheduling&, const epp::Candidates&,
@@ -39,6 +70,10 @@ class Versioned {
     if (const auto path = call.header("x-wait")) {
       close(open((std::string(*path) + ".running").c_str(), O_CREAT | O_WRONLY, 0600));
       while (access(std::string(*path).c_str(), F_OK) != 0) usleep(1000);
+    }
+    if (needs_ == &value_.spec) {
+      const auto value = call.column<const void*>(0);
+      edit.SetHeader("x-value", *static_cast<const std::string*>(value[0]));
     }
     requests_.Add(1);
     edit.SetHeader("x-version", std::to_string(VERSION));
@@ -63,12 +98,13 @@ class Versioned {
 
  private:
   const epp::Series requests_;
-  const size_t consumed_;
-  const epp::Attribute need_ = epp::Needs({"Nothing", EPP_T_I64, EPP_SCOPE_ENDPOINT, "nobody"});
-  const std::array<const epp_attr_spec*, 1> needs_{&need_.spec};
+  const epp::Attribute nothing_ = epp::Needs({"Nothing", EPP_T_I64, EPP_SCOPE_ENDPOINT, "nobody"});
+  const epp::Attribute value_ = epp::Needs(
+      {"VersionedValue", EPP_T_OPAQUE, EPP_SCOPE_REQUEST, "versioned-value", "versioned-value/1"});
+  const epp_attr_spec* const needs_;
   std::atomic<uint64_t> count_{0};
 };
 
 }  // namespace
 
-EPP_LIBRARY("versioned", "0.1.0", Versioned)
+EPP_LIBRARY("versioned", "0.1.0", Versioned, VersionedValue)

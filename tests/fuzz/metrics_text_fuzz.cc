@@ -5,11 +5,11 @@
 #include <memory>
 #include <vector>
 
-#include "plugins/scrapers/core-metrics/scanner.h"
+#include "plugins/common/metrics_page/scanner.h"
 
-using epp::core_metrics::Found;
-using epp::core_metrics::Pick;
-using epp::core_metrics::Wanted;
+using epp::metrics_page::Found;
+using epp::metrics_page::Pick;
+using epp::metrics_page::Wanted;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(data), size);
@@ -18,7 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 
   std::vector<Wanted> wanted(5);
   wanted[0].pick = Pick::kGreatest;
-  if (!epp::core_metrics::ParseMetricSpec(input.substr(0, line), wanted[0].spec).ok()) {
+  if (!epp::metrics_page::ParseMetricSpec(input.substr(0, line), wanted[0].spec).ok()) {
     wanted[0].spec = {};
   }
   wanted[1].spec.name = "a";
@@ -29,13 +29,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   // Exactly the promised padding, so that reading further is noticed.
   const std::unique_ptr<char[]> copy(new char[page.size() + 64]());
   if (!page.empty()) std::memcpy(copy.get(), page.data(), page.size());
-  const epp::core_metrics::Scanner scanner(wanted);
+  const epp::metrics_page::Scanner scanner(wanted);
   std::vector<Found> found(wanted.size());
   scanner.Scan({copy.get(), page.size()}, found);
   for (const Found& f : found) {
     if (!f.found) continue;
     if (std::isnan(f.value)) std::abort();
-    if (!epp::core_metrics::ForEachLabel(f.labels, [](auto, auto) {})) std::abort();
+    if (!epp::metrics_page::ForEachLabel(f.labels, [](auto, auto) {})) std::abort();
   }
   return 0;
 }

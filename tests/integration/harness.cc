@@ -7,12 +7,15 @@
 
 #include "gtest/gtest.h"
 #include "host/base/str_cat.h"
+#include "host/objects/objects_text.h"
 #include "tests/integration/test_plugins.h"
 
 namespace epp::integration {
 namespace {
 
 constexpr uint32_t kRecords = 4096;
+// Tests set values once, and may take their time.
+constexpr uint64_t kNeverStale = uint64_t{1} << 60;
 
 class NoWaker final : public request::Waker {
  public:
@@ -115,6 +118,7 @@ Harness::Harness(HarnessOptions options)
   services_.clock = &Clock::Real();
   services_.pool = &platform_->pool();
   services_.serving = &serving_;
+  services_.objects = &objects_;
   services_.metrics = &platform_->metrics();
   services_.decisions = rings_.get();
   services_.operations = &platform_->hub().operations();
@@ -124,6 +128,7 @@ Harness::Harness(HarnessOptions options)
       [] {}, [](const auto&, config::Diagnostics&) { return true; }});
   services_.shadow = shadows_->slot();
   services_.options = options.request;
+  services_.options.shed_stale_ns = kNeverStale;
   services_.random_seed = 0x5eed;
   factory_ = std::make_unique<request::HttpExchangeFactory>(services_, options.workers);
 }
@@ -160,6 +165,25 @@ void Harness::Reload(std::string config) {
 void Harness::LosePlugins() {
   settings_.plugin_dirs = {"/nonexistent"};
   platform_->Rescan(*generation_, serve::FindPlugins(settings_));
+}
+
+void Harness::SetObjects(std::string yaml) {
+  config::Diagnostics diagnostics;
+  const objects::ObjectsText text = objects::ParseObjects(
+      std::make_shared<config::SourceText>(config::SourceText{"objects", std::move(yaml), {}}), {},
+      diagnostics);
+  EXPECT_TRUE(diagnostics.ok()) << diagnostics.Render();
+  std::vector<objects::Objective> objectives;
+  std::vector<objects::ModelRewrite> rewrites;
+  for (const objects::Object& object : text.objects) {
+    if (object.kind == objects::Kind::kObjective) {
+      objectives.push_back(object.objective);
+    } else {
+      rewrites.push_back(object.rewrite);
+    }
+  }
+  objects_.Publish(
+      std::make_shared<const objects::ObjectSet>(std::move(objectives), std::move(rewrites)));
 }
 
 void Harness::SetPods(const std::vector<Pod>& pods) {

@@ -17,6 +17,7 @@
 
 #include "host/admin/names.h"
 #include "host/config/settings.h"
+#include "host/objects/object_set.h"
 #include "host/request/http_exchange.h"
 #include "host/request/services.h"
 #include "host/serve/conditions.h"
@@ -73,6 +74,9 @@ class Harness {
   Harness(const Harness&) = delete;
   Harness& operator=(const Harness&) = delete;
 
+  // InferenceObjective and InferenceModelRewrite objects, as YAML; instead of those before.
+  void SetObjects(std::string yaml);
+
   // Replaces the pool and its values; published when this returns.
   void SetPods(const std::vector<Pod>& pods);
   // New values for one endpoint that exists; not published.
@@ -116,6 +120,7 @@ class Harness {
   std::unique_ptr<serve::Conditions> conditions_;
   std::unique_ptr<serve::Shadows> shadows_;
   request::ServingSlot serving_;
+  objects::ObjectSlot objects_;
   request::Services services_;
   std::unique_ptr<request::HttpExchangeFactory> factory_;
 };

@@ -54,6 +54,7 @@ class NoBackend final : public admin::Backend {
   std::string ConfigJson() override { return "{}"; }
   std::string GenerationsJson() override { return "{}"; }
   std::string PluginsJson() override { return "{}"; }
+  std::string ObjectsJson() override { return "{}"; }
   std::string PluginStateJson(std::string_view) override { return ""; }
   std::string GenerationJson(uint64_t) override { return ""; }
   std::string KeptGenerations() override { return ""; }

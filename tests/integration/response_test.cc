@@ -419,6 +419,31 @@ schedulingProfiles:
   EXPECT_EQ(harness.names().Endpoint(harness.LastDecision().served).host_port, other);
 }
 
+TEST(ResponseOfAnotherTarget, TheServedEndpointBehindACommonPort) {
+  constexpr const char* kRanks = R"(
+apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+plugins:
+  - {type: data-parallel-profile-handler, parameters: {primaryPort: 9000}}
+  - type: queue-scorer
+  - {type: max-score-picker, parameters: {maxNumOfEndpoints: 2}}
+schedulingProfiles:
+  - name: default
+    plugins: [{pluginRef: queue-scorer}, {pluginRef: max-score-picker}]
+)";
+  Harness harness({.config = kRanks, .request = {.observe_responses = true}});
+  harness.SetPods({{"a", "10.0.0.1", 0}, {"b", "fd00::2", 5}});
+  Flow flow(harness);
+  const Verdict verdict = flow.Post(kCompletions, kBody);
+  ASSERT_EQ(Destination(verdict), "10.0.0.1:9000,[fd00::2]:9000");
+  FakeMetadata served;
+  served.Set("envoy.lb", "x-gateway-destination-endpoint-served", "[fd00::2]:9000");
+  flow.Head(kOk, false, served);
+  flow.Chunk("{}", true);
+  flow.End();
+  EXPECT_EQ(harness.names().Endpoint(harness.LastDecision().served).host_port, "[fd00::2]:8000");
+}
+
 class EchoedResponse : public Response {
  protected:
   EchoedResponse() : Response({.echo_headers = true}) {}

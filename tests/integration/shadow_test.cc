@@ -158,8 +158,8 @@ TEST(Shadow, OtherWeightsAgreeLessAndTheMarginSaysByHowMuch) {
   EXPECT_EQ(report.summary.margins, 20u);
   EXPECT_NEAR(report.summary.median_margin, 2.0, 0.2);
   EXPECT_EQ(report.summary.close, 0u);
-  EXPECT_DOUBLE_EQ(harness.Metric("epp_shadow_decisions_total"), 20);
-  EXPECT_DOUBLE_EQ(harness.Metric("epp_shadow_agreement_total"), 0);
+  EXPECT_DOUBLE_EQ(harness.Metric("epp_shadow_requests_total", "result=\"differ\""), 20);
+  EXPECT_DOUBLE_EQ(harness.Metric("epp_shadow_requests_total", "result=\"agree\""), 0);
   EXPECT_GT(harness.Metric("epp_shadow_cpu_seconds_total"), 0);
 }
 
@@ -273,7 +273,7 @@ TEST(Shadow, AnExpensiveCandidateIsShed) {
   EXPECT_GE(sum.decisions(), 1u);
   EXPECT_GE(sum.shed, 100u);
   EXPECT_EQ(sum.agree, sum.decisions());
-  EXPECT_DOUBLE_EQ(harness.Metric("epp_shadow_shed_total"), static_cast<double>(sum.shed));
+  EXPECT_DOUBLE_EQ(harness.Metric("epp_shadow_requests_total", "result=\"shed\""), static_cast<double>(sum.shed));
 }
 
 TEST(Shadow, OnlyTheShareIsSampled) {
@@ -318,7 +318,7 @@ TEST(Shadow, AFailingCandidateIsCountedAndHarmless) {
     flow.Answer("{}");
   }
   EXPECT_EQ(harness.shadows().Report().summary.failed, 3u);
-  EXPECT_DOUBLE_EQ(harness.Metric("epp_shadow_errors_total"), 3);
+  EXPECT_DOUBLE_EQ(harness.Metric("epp_shadow_requests_total", "result=\"error\""), 3);
   EXPECT_DOUBLE_EQ(harness.Metric("epp_plugin_errors_total"), 0);
 }
 
@@ -339,7 +339,7 @@ TEST(Shadow, EndsByItselfAndItsLastReportStays) {
   harness.BeginShadow(Busy("3"));
   Drive(harness, 4);
   EXPECT_EQ(harness.shadows().Report().summary.decisions(), 4u);
-  EXPECT_DOUBLE_EQ(harness.Metric("epp_shadow_decisions_total"), 9);
+  EXPECT_DOUBLE_EQ(harness.Metric("epp_shadow_requests_total"), 9);
 }
 
 TEST(Shadow, ARefusedCandidateLeavesTheRunningOneAlone) {
@@ -436,7 +436,7 @@ TEST(Shadow, ComesAndGoesUnderLoad) {
   stop = true;
   for (std::thread& worker : workers) worker.join();
   harness.WorkOnShadow();
-  EXPECT_GT(harness.Metric("epp_shadow_decisions_total"), 0);
+  EXPECT_GT(harness.Metric("epp_shadow_requests_total"), 0);
 }
 
 }  // namespace

@@ -140,13 +140,55 @@ TEST_F(WholeServer, C101MissingModel) {
             "400 inference error: BadRequest - model not found in request body");
 }
 
-TEST_F(WholeServer, C103UnknownModelPassesAndRewriteIsApplied) {
+TEST_F(WholeServer, C103UnknownModelPasses) {
   harness.SetPods({{"pod-0", "192.168.1.1"}});
   WireStream stream(server);
   stream.RequestHeaders(kPost);
   stream.RequestBody(R"({"model":"never-heard-of","prompt":"p"})", true);
   EXPECT_EQ(KindOf(stream.Read()), "request_headers");
   EXPECT_EQ(BytesOf(stream.Read()), R"({"model":"never-heard-of","prompt":"p"})");
+}
+
+TEST_F(WholeServer, C103AnObjectRewritesTheModel) {
+  harness.SetPods({{"pod-0", "192.168.1.1"}});
+  harness.SetObjects(R"(
+apiVersion: llm-d.ai/v1alpha2
+kind: InferenceModelRewrite
+metadata: {name: r}
+spec:
+  poolRef: {name: pool}
+  rules:
+    - matches: [{model: {value: client}}]
+      targets: [{modelRewrite: target}]
+)");
+  WireStream stream(server);
+  Headers headers = kPost;
+  headers.emplace_back("x-llm-d-model-name-rewrite", "of-the-header");
+  stream.RequestHeaders(headers);
+  stream.RequestBody(R"({"model":"client","prompt":"p"})", true);
+  EXPECT_EQ(KindOf(stream.Read()), "request_headers");
+  EXPECT_EQ(BytesOf(stream.Read()), R"({"model":"target","prompt":"p"})");
+  stream.ResponseHeaders(kJson);
+  EXPECT_EQ(KindOf(stream.Read()), "response_headers");
+  stream.ResponseBody(R"({"model":"target"})", true);
+  EXPECT_EQ(BytesOf(stream.Read()), R"({"model":"client"})");
+}
+
+TEST_F(WholeServer, C096PriorityOfTheObjective) {
+  harness.SetPods({{"pod-0", "192.168.1.1"}});
+  harness.SetObjects(R"(
+apiVersion: inference.networking.x-k8s.io/v1alpha2
+kind: InferenceObjective
+metadata: {name: sheddable}
+spec: {priority: -1, poolRef: {name: pool}}
+)");
+  WireStream stream(server);
+  Headers headers = kPost;
+  headers.emplace_back("x-gateway-inference-objective", "sheddable");
+  stream.RequestHeaders(headers);
+  stream.RequestBody(R"({"model":"m","prompt":"p"})", true);
+  EXPECT_EQ(KindOf(stream.Read()), "request_headers");  // not shed
+  EXPECT_EQ(harness.Metric("llm_d_epp_request_total", R"(priority="-1")"), 1);
 }
 
 TEST_F(WholeServer, C104BufferedResponse) {

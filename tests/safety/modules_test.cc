@@ -1,4 +1,5 @@
 // Libraries that come and go within one process.
+#include <dlfcn.h>
 #include <sys/stat.h>
 
 #include <atomic>
@@ -16,6 +17,16 @@
 #include "gtest/gtest.h"
 #include "host/base/str_cat.h"
 #include "host/loader/catalog.h"
+
+// Exported by this executable, and called by nobody in it.
+extern "C" [[gnu::visibility("default"), gnu::used]] int epp_test_helper() { return 1; }
+
+namespace shared {
+[[gnu::visibility("default"), gnu::used]] inline int Counted() {
+  static int count = 100;
+  return ++count;
+}
+}  // namespace shared
 
 namespace epp::loader {
 namespace {
@@ -154,6 +165,23 @@ TEST_F(ModulesTest, ThreadLocalsOfReplacedLibrariesDoNotMatter) {
   for (std::thread& worker : workers) worker.join();
   EXPECT_GT(calls, 0u);
   EXPECT_EQ(Images("thread-local"), 2u);
+}
+
+// Neither the executable's symbols nor those of a former build stand in for a library's own.
+TEST_F(ModulesTest, ALibrariesSymbolsAreItsOwn) {
+  EXPECT_NE(dlsym(RTLD_DEFAULT, "epp_test_helper"), nullptr);
+  EXPECT_EQ(shared::Counted(), 101);
+  for (const char* build : {"first", "second"}) {
+    Install("own-helper", build);
+    const Catalog catalog = Scan();
+    const auto instance = Make(catalog, "own-helper");
+    ASSERT_NE(instance, nullptr);
+    epp_error err{sizeof(epp_error), EPP_OK, {}};
+    for (const char* want : {"helper 2 count 1", "helper 2 count 2"}) {
+      EXPECT_EQ(Score(*instance, 0, &err), EPP_INTERNAL);
+      EXPECT_STREQ(err.message, want) << build;
+    }
+  }
 }
 
 TEST_F(ModulesTest, ConcurrentErrorsKeepTheirOwnWords) {

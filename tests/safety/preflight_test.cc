@@ -82,7 +82,7 @@ TEST_F(PreflightTest, ProcessesThatAreLeftBehindAreARefusal) {
 }
 
 TEST_F(PreflightTest, MemoryHasALimit) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(EPP_SANITIZED)
   GTEST_SKIP() << "a sanitizer needs more address space than the limit allows";
 #endif
   Install("hungry-create");

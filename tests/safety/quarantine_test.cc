@@ -63,13 +63,13 @@ TEST(StandInTest, OnlyForWhatRequestsCanDoWithout) {
   Crash crash;
   crash.offers =
       "a=epp.scorer/1,b=epp.filter/1+epp.dump-state/1,c=epp.picker/1,d=epp.scorer/1+epp.producer/1,"
-      "e=epp.scorer/1+epp.response/1,f,g=,h=epp.scor";
+      "e=epp.scorer/1+epp.response/1,f,g=,i=epp.decider/1,h=epp.scor";
   std::vector<std::string> names;
   for (const epp_plugin_type* type : StandIns({crash})) {
     names.emplace_back(type->name);
     EXPECT_TRUE(IsStandIn(*type));
   }
-  EXPECT_THAT(names, ElementsAre("a", "b", "e"));
+  EXPECT_THAT(names, ElementsAre("a", "b", "e", "i"));
   // Instances are kept by the type's address.
   EXPECT_EQ(StandIns({crash}), StandIns({crash}));
 }
@@ -89,6 +89,17 @@ TEST(StandInTest, AFilterKeepsAllAndAScorerSaysNothing) {
   const auto* scorer = static_cast<const epp_scorer*>(type.get_interface(self, EPP_SCORER_ID));
   EXPECT_EQ(scorer->score(self, nullptr, &in, nullptr, nullptr), EPP_OK);
   EXPECT_EQ(type.get_interface(self, EPP_PICKER_ID), nullptr);
+}
+
+TEST(StandInTest, ADeciderSaysNo) {
+  Crash crash;
+  crash.offers = "d=epp.decider/1";
+  const epp_plugin_type& type = *StandIns({crash})[0];
+  void* self = type.create(nullptr, {"", 0}, nullptr, nullptr);
+  const auto* decider = static_cast<const epp_decider*>(type.get_interface(self, EPP_DECIDER_ID));
+  uint32_t yes = 0;
+  EXPECT_EQ(decider->decide(self, nullptr, nullptr, &yes, nullptr), EPP_OK);
+  EXPECT_EQ(yes, 0u);
 }
 
 TEST(TrialFormatTest, TheJobArrivesAsItWasSent) {

@@ -123,7 +123,7 @@ class Affinity {
       if (s.attribute.empty()) continue;
       const epp::AttributeKind kind{s.attribute.c_str(), EPP_T_OPAQUE, EPP_SCOPE_REQUEST,
                                     s.producer.empty() ? nullptr : s.producer.c_str(),
-                                    epp::common::kTextSchema};
+                                    EPP_TEXT_SCHEMA};
       consumes_.push_back(&specs_.emplace_back(epp::Needs(kind)).spec);
     }
   }

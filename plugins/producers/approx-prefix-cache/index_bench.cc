@@ -12,9 +12,12 @@
 #include <vector>
 
 #include "hashing.h"
-#include "index.h"
+#include "plugins/common/prefix_index/index.h"
 
 namespace epp::approx {
+
+using prefix_index::Index;
+using prefix_index::LookupScratch;
 namespace {
 
 constexpr size_t kTokens = 100'000;

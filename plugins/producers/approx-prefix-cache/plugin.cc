@@ -16,14 +16,14 @@
 #include <vector>
 
 #include "hashing.h"
-#include "index.h"
 #include "plugins/common/bytes.hpp"
 #include "plugins/common/json.hpp"
+#include "plugins/common/prefix_index/index.h"
 
 namespace {
 
-using epp::approx::Index;
-using epp::approx::LookupScratch;
+using epp::prefix_index::Index;
+using epp::prefix_index::LookupScratch;
 
 constexpr int64_t kMinBlockTokens = 64;
 constexpr int64_t kDefaultBlockTokens = 16;
@@ -123,6 +123,10 @@ class ApproxPrefixCacheProducer {
   static constexpr uint32_t kStateVersion = 1;
 
   static epp::Result<ApproxPrefixCacheProducer> Create(const epp::Context& ctx) {
+    return CreateAs<ApproxPrefixCacheProducer>(ctx);
+  }
+  template <class T>
+  static epp::Result<T> CreateAs(const epp::Context& ctx) {
     Settings s{ctx.flag(0), ctx.i64(1), ctx.i64(3), ctx.i64(4), ctx.i64(5)};
     if (ctx.i64(2) > 0 && s.block_tokens == kDefaultBlockTokens) s.block_tokens = ctx.i64(2);
     if (!s.auto_tune && s.block_tokens <= 0) {
@@ -135,13 +139,14 @@ class ApproxPrefixCacheProducer {
     }
     s.block_tokens = std::max(s.block_tokens, kMinBlockTokens);
     if (s.capacity <= 0) s.capacity = kDefaultCapacity;
-    return std::make_unique<ApproxPrefixCacheProducer>(ctx, s, static_cast<uint64_t>(ctx.i64(6)));
+    return std::make_unique<T>(ctx, s, static_cast<uint64_t>(ctx.i64(6)), T::kName);
   }
 
-  ApproxPrefixCacheProducer(const epp::Context& ctx, const Settings& settings, uint64_t limit_bytes)
+  ApproxPrefixCacheProducer(const epp::Context& ctx, const Settings& settings, uint64_t limit_bytes,
+                            std::string_view type)
       : settings_(settings),
         host_(ctx.host()),
-        metrics_(ctx, kName, limit_bytes),
+        metrics_(ctx, type, limit_bytes),
         index_(limit_bytes, ctx.host().random_u64()),
         scratch_(std::make_unique<WorkerScratch[]>(ctx.host().workers())) {}
 
@@ -376,6 +381,20 @@ class ApproxPrefixCacheProducer {
   const std::unique_ptr<WorkerScratch[]> scratch_;  // [workers], each for its worker alone
 };
 
+// The same for endpoints that are whole clusters, beside one for endpoints that are not.
+class MulticlusterApproxPrefixCacheProducer : public ApproxPrefixCacheProducer {
+ public:
+  static constexpr const char* kName = "multicluster-approx-prefix-cache-producer";
+  static constexpr const char* kDoc =
+      "Estimates how much of the prompt each cluster has cached, from what was sent there before.";
+  static constexpr uint32_t kStability = EPP_STABILITY_ALPHA;
+  using ApproxPrefixCacheProducer::ApproxPrefixCacheProducer;
+  static epp::Result<MulticlusterApproxPrefixCacheProducer> Create(const epp::Context& ctx) {
+    return CreateAs<MulticlusterApproxPrefixCacheProducer>(ctx);
+  }
+};
+
 }  // namespace
 
-EPP_LIBRARY("approx-prefix-cache-producer", "0.1.0", ApproxPrefixCacheProducer)
+EPP_LIBRARY("approx-prefix-cache-producer", "0.1.0", ApproxPrefixCacheProducer,
+            MulticlusterApproxPrefixCacheProducer)

@@ -347,4 +347,18 @@ INSTANTIATE_TEST_SUITE_P(
         RefusedState{"HalfAHash", {}, 1, 45, "the index is malformed"}),
     [](const auto& info) { return info.param.name; });
 
+TEST(ApproxPrefixCacheProducer, TheMulticlusterTypeIsTheSameUnderItsOwnName) {
+  const auto& module = epp::test::Library::Linked().module();
+  ASSERT_EQ(module.type_count, 2u);
+  EXPECT_STREQ(module.types[1]->name, "multicluster-approx-prefix-cache-producer");
+  EXPECT_EQ(module.types[1]->stability, EPP_STABILITY_ALPHA);
+  EXPECT_EQ(module.types[1]->param_count, module.types[0]->param_count);
+  epp::test::Host host;
+  Instance producer(*module.types[1], {}, &host);
+  ASSERT_TRUE(producer.ok()) << producer.error();
+  EXPECT_FALSE(epp::test::Make("multicluster-approx-prefix-cache-producer",
+                               {{"autoTune", false}, {"blockSizeTokens", 0}})
+                   .ok());
+}
+
 }  // namespace

@@ -21,13 +21,13 @@
 #include <xxhash.h>
 
 #include "plugins/common/json.hpp"
+#include "plugins/common/prefix_index/index.h"
 #include "plugins/common/scorer_attributes.hpp"
-#include "plugins/producers/approx-prefix-cache/index.h"
 
 namespace {
 
-using epp::approx::Index;
-using epp::approx::LookupScratch;
+using epp::prefix_index::Index;
+using epp::prefix_index::LookupScratch;
 
 constexpr int64_t kDefaultMegabytes = 4096;
 constexpr int64_t kMegabytesPerItem = 2;
@@ -130,7 +130,8 @@ class MmEmbeddingsCacheProducer {
         metrics_(ctx, kName),
         index_(static_cast<uint64_t>(ctx.i64(kMaxIndexBytes)), ctx.host().random_u64()),
         scratch_(std::make_unique<WorkerScratch[]>(ctx.host().workers())),
-        hits_(std::make_unique<std::atomic<const Metrics::Hits*>[]>(epp::approx::kMaxSlots)) {}
+        hits_(std::make_unique<std::atomic<const Metrics::Hits*>[]>(epp::prefix_index::kMaxSlots)) {
+  }
 
   epp::Status Produce(const epp::Call& call, const epp::Candidates& in, epp::Outputs& out) {
     Items* items = nullptr;

@@ -29,7 +29,7 @@ class ActiveRequestScorer {
           "maxBusyScore", kDefaultBusyScore, -epp::detail::kInf, epp::detail::kInf,
           "Upper bound of the score of endpoints that are not idle; outside 0 to 1 means 1."),
       epp::Plugin(kProducerParam, nullptr, "Producer of the load."),
-      epp::String("requestTimeout", nullptr, "Has no effect any more.").Ignored()};
+      epp::String("requestTimeout", nullptr, "Has no effect any more.").Ignored().Deprecated()};
   static constexpr std::array kConsumes{
       epp::Needs(epp::attr::kInflightRequests).From(kProducerParam)};
 

@@ -49,8 +49,8 @@ class NoHitLruScorer {
       epp::Int("lruSize", kDefaultCapacity, -0x1p63, 0x1p63,
                "Endpoints to remember; 0 or less means the default."),
       epp::Plugin(kProducerParam, nullptr, "Producer of the match information."),
-      epp::String("prefixPluginType", nullptr, "Has no effect any more.").Ignored(),
-      epp::String("prefixPluginName", nullptr, "Has no effect any more.").Ignored()};
+      epp::String("prefixPluginType", nullptr, "Has no effect any more.").Ignored().Deprecated(),
+      epp::String("prefixPluginName", nullptr, "Has no effect any more.").Ignored().Deprecated()};
   static constexpr std::array kConsumes{
       epp::Needs(epp::attr::kPrefixMatchBlocks).From(kProducerParam)};
   static constexpr uint32_t kStateVersion = 1;

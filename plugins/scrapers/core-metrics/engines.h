@@ -7,10 +7,19 @@
 #include <vector>
 
 #include "epp/plugin.hpp"
-#include "metric_spec.h"
-#include "scanner.h"
+#include "plugins/common/metrics_page/metric_spec.h"
+#include "plugins/common/metrics_page/scanner.h"
 
 namespace epp::core_metrics {
+
+using metrics_page::ForEachLabel;
+using metrics_page::Found;
+using metrics_page::LabelEquals;
+using metrics_page::MetricSpec;
+using metrics_page::ParseMetricSpec;
+using metrics_page::Pick;
+using metrics_page::Scanner;
+using metrics_page::Wanted;
 
 // A scalar that a config adds.
 struct CustomMetric {

@@ -4,9 +4,9 @@
 #include <cstring>
 #include <string>
 
-#include "scanner.h"
+#include "plugins/common/metrics_page/scanner.h"
 
-namespace epp::core_metrics {
+namespace epp::metrics_page {
 namespace {
 
 std::string VllmPage() {
@@ -57,4 +57,4 @@ void BM_ScanVllmPage(benchmark::State& state) {
 BENCHMARK(BM_ScanVllmPage)->Unit(benchmark::kMicrosecond);
 
 }  // namespace
-}  // namespace epp::core_metrics
+}  // namespace epp::metrics_page

@@ -18,11 +18,15 @@
 //   Pick(call, candidates, totals, Picks&)          epp.picker/1
 //   Choose(call, scheduling, candidates, decisions) and Conclude(..., uint32_t& primary)
 //                                                   epp.profile-handler/1 (+ Check(names))
+//   Decide(call, candidates, bool& yes)             epp.decider/1
+//   RequestHeader(call, Outputs&)                   epp.request-header/1
+//   Screen(call, candidates, Keep&)                 epp.screener/1
 //   Produce(call, candidates, Outputs&)             epp.producer/1
 //   Operation, StartProduce(call, candidates, Outputs&, Completion, shared_ptr<Operation>&) and
 //   FinishProduce(Operation&, call, candidates, Outputs&)
 //                                                   epp.async-producer/1 (+ CancelProduce,
 //                                                   ProduceTimeoutNs, kOnProduceFailure)
+//   Admit(call, candidates), an error denies        epp.admitter/1
 //   PreRequest(call, scheduling, candidates, Editor&)  epp.pre-request/1
 //   kWants, OnHeaders/OnBody(call, event, Editor&)  epp.response/1
 //   kSuffixes, ParseRequest, ParseResponse          epp.parser/1
@@ -33,7 +37,7 @@
 //   Ready() / Dump(std::string&)                    epp.readiness/1, epp.dump-state/1
 //   kStateVersion, SaveState(std::string&) const, LoadState(version, string_view)
 //                                                   epp.state/1 (+ kStateFollows)
-//   Start(), Drain(deadline_ns), Stop()             epp.service/1
+//   Start(), Drain(deadline_ns), Stop()             epp.service/1 (+ Running() const)
 //
 // [worker] members run concurrently on one object; make them const, or synchronise. A class that
 // cannot do either sets `static constexpr uint32_t kFlags = EPP_TYPE_SERIAL`. Exceptions that reach
@@ -115,6 +119,12 @@ struct Param {
   constexpr Param Unset() const {  // no default: ctx.has(i) is false until the config sets it
     Param p = *this;
     p.spec.default_value.present = 0;
+    return p;
+  }
+  // Of a Plugin(): what the named plugin must be, such as EPP_DECIDER_ID.
+  constexpr Param Implementing(const char* interface_id) const {
+    Param p = *this;
+    p.spec.interface_id = interface_id;
     return p;
   }
   template <size_t N>
@@ -280,6 +290,11 @@ class Host {
   bool LogEnabled(int32_t level) const { return h_->log_enabled(h_->ctx, level) != 0; }
   void Log(int32_t level, std::string_view message) const {
     if (LogEnabled(level)) h_->log(h_->ctx, level, Str(message));
+  }
+  // A further table of the host, or null when this host has none of that id.
+  template <class Table>
+  const Table* Extension(const char* id) const {
+    return static_cast<const Table*>(h_->get_extension(h_->ctx, id));
   }
   const epp_host* raw() const { return h_; }
 
@@ -566,7 +581,27 @@ class Scheduling {
     return i;
   }
 
+  // For profile handlers, in Choose and Conclude; elsewhere these do nothing. See epp_steering.
+  // The answer of the decider that kParams[param] names, about a candidate of the request or none.
+  bool Ask(size_t param, uint32_t row = EPP_NO_ROW) const {
+    return steering() && steering()->ask(steering()->ctx, static_cast<uint32_t>(param), row) != 0;
+  }
+  // i counts the request-scope attributes of kProduces.
+  template <class T>
+  void Publish(size_t i, T value) const {
+    if (steering() == nullptr) return;
+    const epp_out_column& out = steering()->request_columns[i];
+    static_cast<T*>(out.values)[0] = value;
+    out.validity[0] |= 1;
+  }
+  void SetDestinationPort(uint32_t port) const {
+    if (steering()) steering()->set_destination_port(steering()->ctx, port);
+  }
+
  private:
+  const epp_steering* steering() const {
+    return EPP_HAS(s_, epp_scheduling, steering) ? s_->steering : nullptr;
+  }
   const epp_scheduling* s_;
 };
 

@@ -32,6 +32,7 @@
 #include "epp/detail/testing_io.hpp"
 #include "epp/detail/testing_lint.hpp"
 #include "epp/detail/testing_request.hpp"
+#include "epp/detail/testing_steering.hpp"
 
 // Defined by EPP_LIBRARY when the test links (or includes) the plugin's source.
 extern "C" __attribute__((weak)) const epp_module* epp_plugin_entry_v1(
@@ -200,11 +201,13 @@ class Instance {
     });
     return AsStatus();
   }
-  // One round: a decision (EPP_DECIDE_*) per profile.
+  // One round: a decision (EPP_DECIDE_*) per profile. Deciders answer as the request says, and what
+  // the handler publishes becomes an attribute of the request.
   std::vector<int32_t> Choose(const Profiles& so_far, const Selection& in, Request& request) {
     const auto& table = Table<epp_profile_handler>(EPP_PROFILE_HANDLER_ID);
     BoundCall call = Bind(in, request);
-    const Profiles::Built built(so_far, in);
+    const Steering steering(type_, produces_, in.rows().size(), request);
+    const Profiles::Built built(so_far, in, steering.raw());
     const auto decisions = Exact<int32_t>(so_far.size());
     if (!Run([&](epp_error* e) {
           return table.choose(Self(), call.call(), built.raw(), call.candidates(), decisions.get(),
@@ -212,20 +215,34 @@ class Instance {
         })) {
       return {};
     }
+    steering.Publish(*host_);
     return {decisions.get(), decisions.get() + so_far.size()};
   }
   // The index of the primary profile.
   std::optional<uint32_t> Conclude(const Profiles& done, const Selection& in, Request& request) {
     const auto& table = Table<epp_profile_handler>(EPP_PROFILE_HANDLER_ID);
     BoundCall call = Bind(in, request);
-    const Profiles::Built built(done, in);
+    const Steering steering(type_, produces_, in.rows().size(), request);
+    const Profiles::Built built(done, in, steering.raw());
     auto primary = static_cast<uint32_t>(done.size());
     if (!Run([&](epp_error* e) {
           return table.conclude(Self(), call.call(), built.raw(), call.candidates(), &primary, e);
         })) {
       return std::nullopt;
     }
+    steering.Publish(*host_);
     return primary;
+  }
+  // What a decider says about the candidate, or about none.
+  bool Decide(const Selection& in, Request& request) {
+    const auto& table = Table<epp_decider>(EPP_DECIDER_ID);
+    if (in.rows().size() > 1) Misuse("a decider is asked about one candidate, or none");
+    BoundCall call = Bind(in, request);
+    uint32_t yes = 0;
+    const bool ok = Run([&](epp_error* e) {
+      return table.decide(Self(), call.call(), call.candidates(), &yes, e);
+    });
+    return ok && yes != 0;
   }
   // The whole loop. results says what a profile that runs gives: rows, best first; a profile that
   // is not listed fails. `profiles` ends with the outcomes and the primary.
@@ -264,6 +281,45 @@ class Instance {
 
   // ---- the life of a request ----
 
+  // The request attributes it sets.
+  Produced RequestHeader(Request& request) {
+    const auto& table = Table<epp_request_header>(EPP_REQUEST_HEADER_ID);
+    BoundCall call = Bind(Selection(no_pool_), request);
+    const bool producer = Has(EPP_PRODUCER_ID) || Has(EPP_ASYNC_PRODUCER_ID);
+    OutputColumns outputs(producer ? std::vector<const epp_attr_spec*>() : produces_, 0);
+    epp_outputs shown = *outputs.raw();
+    shown.columns = nullptr;
+    if (producer) shown.request_columns = nullptr;
+    if (!Run([&](epp_error* e) { return table.request_header(Self(), call.call(), &shown, e); })) {
+      return {};
+    }
+    Produced out;
+    outputs.Read(*host_, out.columns, out.request);
+    return out;
+  }
+  // Which of the endpoints may serve the request, as positions in `in`.
+  std::vector<size_t> Screen(const Selection& in, Request& request) {
+    const auto& table = Table<epp_screener>(EPP_SCREENER_ID);
+    BoundCall call = Bind(in, request);
+    const auto keep = Exact<uint64_t>((in.rows().size() + 63) / 64);
+    std::vector<size_t> out;
+    if (!Run([&](epp_error* e) {
+          return table.screen(Self(), call.call(), call.candidates(), keep.get(), e);
+        })) {
+      return out;
+    }
+    for (size_t i = 0; i < in.rows().size(); ++i) {
+      if (keep[i / 64] >> (i % 64) & 1) out.push_back(i);
+    }
+    return out;
+  }
+  // OK, or why the request is not admitted.
+  epp::Status Admit(const Selection& in, Request& request) {
+    const auto& table = Table<epp_admitter>(EPP_ADMITTER_ID);
+    BoundCall call = Bind(in, request);
+    Run([&](epp_error* e) { return table.admit(Self(), call.call(), call.candidates(), e); });
+    return AsStatus();
+  }
   // A producer that waits: what came of its start. One of Finish and Cancel ends it, at the latest
   // the destructor. The instance, the selection's pool and the request outlive it.
   class Operation {

@@ -191,8 +191,9 @@ class BoundCall {
 // What a producer writes to.
 class OutputColumns {
  public:
-  OutputColumns(const std::vector<const epp_attr_spec*>& produces, size_t n)
-      : produces_(produces), n_(n) {
+  // `valid`: whether all have a value at entry.
+  OutputColumns(const std::vector<const epp_attr_spec*>& produces, size_t n, bool valid = true)
+      : produces_(produces), n_(n), valid_(valid) {
     for (const epp_attr_spec* spec : produces) {
       const bool endpoint = spec->scope == EPP_SCOPE_ENDPOINT;
       (endpoint ? columns_ : request_columns_).push_back(Writable(*spec, endpoint ? n : 1));
@@ -230,7 +231,7 @@ class OutputColumns {
   }
   epp_out_column Writable(const epp_attr_spec& spec, size_t n) {
     const auto& validity = validities_.emplace_back(Exact<uint64_t>((n + 63) / 64));
-    for (size_t i = 0; i < n; ++i) validity[i / 64] |= uint64_t{1} << (i % 64);
+    for (size_t i = 0; i < n && valid_; ++i) validity[i / 64] |= uint64_t{1} << (i % 64);
     if (spec.type == EPP_T_SYMBOL_LIST) return {nullptr, validity.get(), nullptr};
     const auto& values = values_.emplace_back(Exact<std::byte>(n * ItemSize(spec.type)));
     return {values.get(), validity.get(), nullptr};
@@ -262,6 +263,7 @@ class OutputColumns {
 
   std::vector<const epp_attr_spec*> produces_;
   size_t n_;
+  bool valid_;
   std::deque<std::unique_ptr<std::byte[]>> values_;
   std::deque<std::unique_ptr<uint64_t[]>> validities_;
   std::vector<epp_out_column> columns_, request_columns_;

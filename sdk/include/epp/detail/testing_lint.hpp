@@ -50,6 +50,10 @@ inline void LintParam(const epp_param_spec& p, Faults& f) {
   f.Unless(IsLine(p.doc), "doc is not one line");
   f.Unless(p.min <= p.max, "min is above max");
   f.Unless(p.choice_count == 0 || p.type == EPP_P_STR, "only a string has choices");
+  if (EPP_HAS(&p, epp_param_spec, interface_id) && p.interface_id != nullptr) {
+    f.Unless(p.type == EPP_P_PLUGIN, "only the name of a plugin can ask for an interface");
+    f.Unless(IsInterfaceId(p.interface_id), "its interface is not NAME/NUMBER");
+  }
   if (!def.present) return;
   f.Unless(def.type == p.type, "the default has another type");
   double number = p.min;

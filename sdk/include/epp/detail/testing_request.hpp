@@ -195,6 +195,21 @@ class Request {
     return *this;
   }
 
+  // What the decider that a parameter of the profile handler names says from now on; no by default.
+  Request& Answer(std::string param, bool yes) {
+    answers_[std::move(param)] = yes;
+    return *this;
+  }
+  // A question of the profile handler.
+  struct Question {
+    std::string param;
+    std::optional<uint32_t> row;
+    bool operator==(const Question&) const = default;
+  };
+  const std::vector<Question>& asked() const { return asked_; }
+  // What the profile handler wants the proxy to be told.
+  std::optional<uint32_t> destination_port() const { return destination_port_; }
+
   // Request-scope attributes. An opaque value is not copied.
   Request& Set(const AttributeName& name, Cell value) {
     attributes_[name.text()] = std::move(value);
@@ -215,6 +230,12 @@ class Request {
   epp_tokenized_prompt& tokenized() { return tokenized_; }
 
   // ---- for the driver ----
+  bool Ask(std::string param, std::optional<uint32_t> row) {
+    const bool yes = answers_[param];
+    asked_.push_back({std::move(param), row});
+    return yes;
+  }
+  void DestinationPort(uint32_t port) { destination_port_ = port; }
   const std::map<std::string, Cell>& attributes() const { return attributes_; }
   Arena& arena() { return arena_; }
   void** state(const void* instance) { return &states_[instance]; }
@@ -309,6 +330,9 @@ class Request {
   std::vector<uint64_t> token_offsets_;
   epp_tokenized_prompt tokenized_{};
   std::map<std::string, Cell> attributes_;
+  std::map<std::string, bool> answers_;
+  std::vector<Question> asked_;
+  std::optional<uint32_t> destination_port_;
   std::map<const void*, void*> states_;
   Arena arena_;
 };
@@ -349,7 +373,8 @@ class Profiles {
   // The ABI's view of the whole, for one call.
   class Built {
    public:
-    Built(const Profiles& p, const Selection& in) : names_(p.name_views()) {
+    Built(const Profiles& p, const Selection& in, const epp_steering* steering = nullptr)
+        : names_(p.name_views()) {
       for (const Outcome& r : p.results_) {
         std::vector<const epp_endpoint*>& targets = targets_.emplace_back();
         for (const uint32_t row : r.rows) {
@@ -366,7 +391,8 @@ class Profiles {
               static_cast<uint32_t>(p.primary_.value_or(p.size())),
               0,
               names_.data(),
-              pointers_.data()};
+              pointers_.data(),
+              steering};
     }
     Built(const Built&) = delete;
     Built& operator=(const Built&) = delete;
@@ -430,6 +456,8 @@ class Event {
     usage_ = epp_usage{sizeof(epp_usage), events, prompt, completion, total, cached};
     return *this;
   }
+  // The proxy named the endpoint; without it Served is only the pick.
+  Event& Reported() { return Flag(EPP_SERVED_REPORTED); }
   Event& Served(const Pool& pool, size_t row) {
     raw_.served = &pool.endpoint(row);
     return *this;

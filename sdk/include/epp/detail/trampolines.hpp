@@ -49,12 +49,16 @@ template <class T> concept IsFilter = requires { &T::Filter; };
 template <class T> concept IsScorer = requires { &T::Score; };
 template <class T> concept IsPicker = requires { &T::Pick; };
 template <class T> concept IsProfileHandler = requires { &T::Choose; &T::Conclude; };
+template <class T> concept IsDecider = requires { &T::Decide; };
 template <class T> concept HasProfileCheck = requires { &T::Check; };
+template <class T> concept IsRequestHeader = requires { &T::RequestHeader; };
+template <class T> concept IsScreener = requires { &T::Screen; };
 template <class T> concept IsProducer = requires { &T::Produce; };
 template <class T> concept IsAsyncProducer = requires { &T::StartProduce; &T::FinishProduce; };
 template <class T> concept HasCancelProduce = requires { &T::CancelProduce; };
 template <class T> concept HasProduceTimeout = requires { &T::ProduceTimeoutNs; };
 template <class T> concept HasProduceFailure = requires { T::kOnProduceFailure; };
+template <class T> concept IsAdmitter = requires { &T::Admit; };
 template <class T> concept IsPreRequest = requires { &T::PreRequest; };
 template <class T> concept IsResponse = requires { T::kWants; };
 template <class T> concept HasOnHeaders = requires { &T::OnHeaders; };
@@ -73,6 +77,7 @@ template <class T> concept HasStateMember =
     requires { T::kStateVersion; } || requires { &T::SaveState; } || requires { &T::LoadState; };
 template <class T> concept HasStateFollows = requires { T::kStateFollows; };
 template <class T> concept IsService = requires { &T::Start; &T::Drain; &T::Stop; };
+template <class T> concept CountsRunning = requires(const T& t) { { t.Running() } -> std::convertible_to<uint64_t>; };
 template <class T> concept HasParams = requires { T::kParams; };
 template <class T> concept HasConsumes = requires { T::kConsumes; };
 template <class T> concept HasProduces = requires { T::kProduces; };
@@ -171,6 +176,15 @@ struct Type {
       return Self<T>(self).Conclude(Call(call), Scheduling(done), Candidates(in), *primary);
     });
   }
+  static epp_status Decide(void* self, const epp_call* call, const epp_candidates* in,
+                           uint32_t* yes, epp_error* err) noexcept {
+    return Guard(err, [&]() -> Status {
+      bool answer = false;
+      Status status = Self<T>(self).Decide(Call(call), Candidates(in), answer);
+      *yes = answer;
+      return status;
+    });
+  }
   static epp_status Check(void* self, const epp_str* names, uint32_t count,
                           epp_error* err) noexcept {
     return Guard(err, [&]() -> Status {
@@ -180,6 +194,24 @@ struct Type {
   }
 
   // ---- the life of a request ----
+  static epp_status RequestHeader(void* self, const epp_call* call, const epp_outputs* out,
+                                  epp_error* err) noexcept {
+    return Guard(err, [&]() -> Status {
+      Outputs outputs(out, 0);
+      return Self<T>(self).RequestHeader(Call(call), outputs);
+    });
+  }
+  static epp_status Screen(void* self, const epp_call* call, const epp_candidates* in,
+                           uint64_t* keep, epp_error* err) noexcept {
+    return Guard(err, [&]() -> Status {
+      Keep k(keep, in->count);
+      return Self<T>(self).Screen(Call(call), Candidates(in), k);
+    });
+  }
+  static epp_status Admit(void* self, const epp_call* call, const epp_candidates* in,
+                          epp_error* err) noexcept {
+    return Guard(err, [&]() -> Status { return Self<T>(self).Admit(Call(call), Candidates(in)); });
+  }
   static epp_status Produce(void* self, const epp_call* call, const epp_candidates* in,
                             const epp_outputs* out, epp_error* err) noexcept {
     return Guard(err, [&]() -> Status {
@@ -345,6 +377,10 @@ struct Type {
   static void Stop(void* self) noexcept {
     Guard(nullptr, [&]() -> Status { return Self<T>(self).Stop(), Status(); });
   }
+  static uint64_t Running(void* self) noexcept {
+    if constexpr (CountsRunning<T>) return Self<T>(self).Running();
+    return 0;
+  }
 
   // ---- the table of interfaces ----
   static constexpr uint32_t Category() {
@@ -385,6 +421,22 @@ struct Type {
       static constexpr epp_profile_handler table{sizeof(epp_profile_handler), 0, &Choose, &Conclude,
                                                  &Check};
       if (want == EPP_PROFILE_HANDLER_ID) return &table;
+    }
+    if constexpr (IsDecider<T>) {
+      static constexpr epp_decider table{sizeof(epp_decider), 0, &Decide};
+      if (want == EPP_DECIDER_ID) return &table;
+    }
+    if constexpr (IsRequestHeader<T>) {
+      static constexpr epp_request_header table{sizeof(epp_request_header), 0, &RequestHeader};
+      if (want == EPP_REQUEST_HEADER_ID) return &table;
+    }
+    if constexpr (IsScreener<T>) {
+      static constexpr epp_screener table{sizeof(epp_screener), 0, &Screen};
+      if (want == EPP_SCREENER_ID) return &table;
+    }
+    if constexpr (IsAdmitter<T>) {
+      static constexpr epp_admitter table{sizeof(epp_admitter), 0, &Admit};
+      if (want == EPP_ADMITTER_ID) return &table;
     }
     if constexpr (IsProducer<T>) {
       static constexpr epp_producer table{sizeof(epp_producer), 0, &Produce};
@@ -449,20 +501,25 @@ struct Type {
       if (want == EPP_STATE_ID) return &table;
     }
     if constexpr (IsService<T>) {
-      static constexpr epp_service table{sizeof(epp_service), 0, &Start, &Drain, &Stop};
+      static constexpr epp_service table{
+          sizeof(epp_service), 0, &Start, &Drain, &Stop, CountsRunning<T> ? &Running : nullptr};
       if (want == EPP_SERVICE_ID) return &table;
     }
     return nullptr;
   }
 
   static constexpr auto Interfaces() {
-    constexpr std::array<const char*, 17> ids{
+    constexpr std::array<const char*, 21> ids{
         IsFilter<T> ? EPP_FILTER_ID : nullptr,
         IsScorer<T> ? EPP_SCORER_ID : nullptr,
         IsPicker<T> ? EPP_PICKER_ID : nullptr,
         IsProfileHandler<T> ? EPP_PROFILE_HANDLER_ID : nullptr,
+        IsDecider<T> ? EPP_DECIDER_ID : nullptr,
+        IsRequestHeader<T> ? EPP_REQUEST_HEADER_ID : nullptr,
+        IsScreener<T> ? EPP_SCREENER_ID : nullptr,
         IsProducer<T> ? EPP_PRODUCER_ID : nullptr,
         IsAsyncProducer<T> ? EPP_ASYNC_PRODUCER_ID : nullptr,
+        IsAdmitter<T> ? EPP_ADMITTER_ID : nullptr,
         IsPreRequest<T> ? EPP_PRE_REQUEST_ID : nullptr,
         IsResponse<T> ? EPP_RESPONSE_ID : nullptr,
         IsParser<T> ? EPP_PARSER_ID : nullptr,

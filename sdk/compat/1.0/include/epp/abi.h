@@ -166,6 +166,9 @@ typedef struct epp_param_spec {
   epp_value default_value;
   double min; /* inclusive; EPP_P_I64, EPP_P_F64, EPP_P_DURATION (seconds) */
   double max;
+  /* For EPP_P_PLUGIN: what the named plugin must implement; null means anything. With an id, a name
+   * must be that of a declared plugin even where it is the default. */
+  const char* interface_id;
 } epp_param_spec;
 
 #define EPP_T_I64 1
@@ -184,9 +187,10 @@ typedef struct epp_param_spec {
 /* An attribute that a type reads or writes. Its full name is key "/" producer. For a consumer the
  * producer is the value of the parameter producer_param when that is set and not empty, else
  * default_producer, which the host also creates when nothing in the config produces the attribute
- * (unless optional). A null default_producer matches a key that has no producer part. The host
- * itself provides: "label/NAME" (symbol: the endpoint's label NAME) and "metrics-age-ns" (i64: time
- * since the endpoint's last good scrape), both without producer. */
+ * (unless optional). A null default_producer matches whoever produces the key; with two of them in
+ * one config it must be named. The host itself provides: "label/NAME" (symbol: the endpoint's label
+ * NAME) and "metrics-age-ns" (i64: time since the endpoint's last good scrape), both without
+ * producer. */
 typedef struct epp_attr_spec {
   uint32_t struct_size;
   int32_t type;   /* EPP_T_* */
@@ -509,6 +513,25 @@ typedef struct epp_profile_result {
   const uint32_t* target_rows;        /* [target_count], position among the request's candidates */
 } epp_profile_result;
 
+/* What a profile handler may do besides giving its answer. Valid during the call. */
+#define EPP_NO_ROW UINT32_MAX
+typedef struct epp_steering {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  void* ctx;
+  /* Asks the decider that params[param] names (EPP_P_PLUGIN with interface_id EPP_DECIDER_ID) about
+   * the request's candidate at row, or about none of them (EPP_NO_ROW). 1 means yes. 0 means no,
+   * which is also the answer for a parameter that names nobody and of a decider that fails. */
+  uint32_t (*ask)(void* ctx, uint32_t param, uint32_t row) EPP_NOEXCEPT;
+  /* The proxy is told this port, 0 to 65535, in place of every target's own. Nothing else changes:
+   * results and hooks keep the endpoints that were picked. */
+  void (*set_destination_port)(void* ctx, uint32_t port) EPP_NOEXCEPT;
+  /* The request-scope attributes of produces[], in their order, n = 1; null when there are none.
+   * All without value at entry. What the call gives a value (values[0], bit 0 of validity) has it
+   * from then on, for the profiles that run next and for the hooks; the rest stays as it was. */
+  epp_out_column* request_columns;
+} epp_steering;
+
 /* All profiles of the generation, in the order of the config. */
 typedef struct epp_scheduling {
   uint32_t struct_size;
@@ -517,9 +540,23 @@ typedef struct epp_scheduling {
   uint32_t reserved0;
   const epp_str* names;                     /* [profile_count] */
   const epp_profile_result* const* results; /* [profile_count] */
+  const epp_steering* steering;             /* for the profile handler; null in hooks */
 } epp_scheduling;
 
-/* "epp.profile-handler/1". Chooses which profiles run, and which of them decides. */
+/* "epp.decider/1". Says, when the profile handler asks, whether a further stage is worth running.
+ */
+#define EPP_DECIDER_ID "epp.decider/1"
+typedef struct epp_decider {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  /* [worker] `in` is the one endpoint that the question is about, or nobody (in->count 0). *yes is
+   * 0 at entry; any other value is a yes. On error the answer is no and the failure is counted. */
+  epp_status (*decide)(void* self, const epp_call* call, const epp_candidates* in, uint32_t* yes,
+                       epp_error* err) EPP_NOEXCEPT;
+} epp_decider;
+
+/* "epp.profile-handler/1". Chooses which profiles run, and which of them decides. What it produces
+ * is of request scope, and published through so_far->steering. */
 #define EPP_PROFILE_HANDLER_ID "epp.profile-handler/1"
 #define EPP_DECIDE_NOTHING 0
 #define EPP_DECIDE_RUN 1
@@ -600,6 +637,44 @@ typedef struct epp_async_producer {
   void (*cancel)(void* self, void* operation) EPP_NOEXCEPT; /* [worker] */
 } epp_async_producer;
 
+/* "epp.request-header/1". Looks at a parsed request before any endpoint is known, and before it may
+ * have to wait for its turn. */
+#define EPP_REQUEST_HEADER_ID "epp.request-header/1"
+typedef struct epp_request_header {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  /* [worker] out->request_columns are as for epp_producer; out->columns is null, so no attribute of
+   * endpoints can be produced here. For a type that is also a producer both are null: it writes its
+   * attributes there. An error ends the request with its code and message. */
+  epp_status (*request_header)(void* self, const epp_call* call, const epp_outputs* out,
+                               epp_error* err) EPP_NOEXCEPT;
+} epp_request_header;
+
+/* "epp.screener/1". Says which endpoints a request may be served by at all, whatever the profiles
+ * want. Runs before the producers, so the columns of what they make have no value yet. */
+#define EPP_SCREENER_ID "epp.screener/1"
+typedef struct epp_screener {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  /* [worker] keep is as for epp_filter. Every screener is shown the same endpoints; those that all
+   * of them keep are the candidates. When none is left the request is refused with 503. On error
+   * all stay and the failure is counted. */
+  epp_status (*screen)(void* self, const epp_call* call, const epp_candidates* in, uint64_t* keep,
+                       epp_error* err) EPP_NOEXCEPT;
+} epp_screener;
+
+/* "epp.admitter/1". Says whether a request is served at all. Runs after the producers. */
+#define EPP_ADMITTER_ID "epp.admitter/1"
+typedef struct epp_admitter {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  /* [worker] EPP_OK admits. EPP_INTERNAL and EPP_UNKNOWN mean that the plugin failed: counted, and
+   * the request goes on. Any other code denies, with err->message for the client; the first denial
+   * ends the request. `in` is every candidate of the request. */
+  epp_status (*admit)(void* self, const epp_call* call, const epp_candidates* in,
+                      epp_error* err) EPP_NOEXCEPT;
+} epp_admitter;
+
 /* Changes to what is sent on. Valid during the call that it is passed to. */
 typedef struct epp_editor {
   uint32_t struct_size;
@@ -638,7 +713,9 @@ typedef struct epp_usage {
 
 #define EPP_CHUNK_FIRST 1u
 #define EPP_CHUNK_LAST 2u
-#define EPP_CHUNK_SSE 4u /* the response is a stream of server-sent events */
+#define EPP_CHUNK_SSE 4u       /* the response is a stream of server-sent events */
+#define EPP_SERVED_REPORTED 8u /* the proxy named the endpoint that answered; else it is the pick \
+                                */
 
 #define EPP_END_NONE 0
 #define EPP_END_NATURAL 1
@@ -841,19 +918,49 @@ typedef struct epp_state {
   epp_status (*load)(void* self, uint32_t version, epp_str bytes, epp_error* err) EPP_NOEXCEPT;
 } epp_state;
 
-/* "epp.service/1". A plugin that runs something of its own, such as a listener. */
+/* "epp.service/1". A plugin that runs something of its own, such as a listener. It may own threads;
+ * stop joins them. When the config changes, the service of the former generation and that of the
+ * new one run side by side until the former has drained. */
 #define EPP_SERVICE_ID "epp.service/1"
 typedef struct epp_service {
   uint32_t struct_size;
   uint32_t reserved0;
-  epp_status (*start)(void* self, epp_error* err) EPP_NOEXCEPT; /* [config] after the swap */
-  /* [config] Finish what runs, take nothing new; returns at once. */
+  /* [config] When its generation is complete and before it serves. An error refuses the whole
+   * config; stop is not called then. */
+  epp_status (*start)(void* self, epp_error* err) EPP_NOEXCEPT;
+  /* [config] Finish what runs, take nothing new; returns at once. The host calls stop when running
+   * says 0, or at deadline_ns (monotonic), whatever comes first. */
   void (*drain)(void* self, uint64_t deadline_ns) EPP_NOEXCEPT;
-  void (*stop)(void* self) EPP_NOEXCEPT; /* [config] returns when nothing runs any more */
+  /* [config] Cuts what still runs; returns when nothing runs any more. */
+  void (*stop)(void* self) EPP_NOEXCEPT;
+  /* [any] How many pieces of work are under way: streams, requests. Null: not known, so a drain
+   * lasts until its deadline. */
+  uint64_t (*running)(void* self) EPP_NOEXCEPT;
 } epp_service;
+
+/* "epp.host.listener/1", a table of the host. Listening TCP sockets that stay open while services
+ * come and go: whoever borrows an address that another service listens on gets the same socket, so
+ * that connections wait in the kernel while one hands over to the other, and none is refused. ctx
+ * is that of the epp_host. */
+#define EPP_HOST_LISTENER_ID "epp.host.listener/1"
+typedef struct epp_host_listener {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  /* [config] address is "IPv4:port" or "[IPv6]:port"; port 0 means any free one, and the same
+   * address borrowed again then finds it. *fd is a descriptor of the caller's own, listening,
+   * non-blocking, close-on-exec. It shares the socket, so close alone does not take it out of an
+   * epoll set: remove it first. Errors: EPP_INVALID_ARGUMENT, EPP_UNAVAILABLE with the reason. */
+  epp_status (*borrow)(void* ctx, epp_str address, int32_t* fd, epp_error* err) EPP_NOEXCEPT;
+  /* [any] Closes a borrowed descriptor, and the socket with the last of them. */
+  void (*give_back)(void* ctx, int32_t fd) EPP_NOEXCEPT;
+} epp_host_listener;
 
 /* ---- Well-known opaque attributes --------------------------------------------------------------
  */
+
+/* Schema "epp.text/1": a text of a client, const epp_str*, request scope. Not a symbol, since
+ * symbols are kept for ever. Lives as long as the request phase. */
+#define EPP_TEXT_SCHEMA "epp.text/1"
 
 /* Schema "epp.tokenized-prompt/1": the request's prompts as token ids (real or estimated),
  * attribute key "TokenizedPrompt", request scope. Lives as long as the request. */

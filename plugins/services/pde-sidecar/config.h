@@ -1,0 +1,73 @@
+// What the operator chose, checked as a whole.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "target.h"
+
+namespace sidecar {
+
+using Milliseconds = std::chrono::milliseconds;
+
+struct MoriConfig {
+  bool write_mode = false;
+  bool parallel_dispatch = false;
+  std::string local_host;  // of the decode pod, as prefill workers reach it
+  int64_t decode_notify_port = 61005;
+  int64_t decode_handshake_port = 6301;
+  int64_t prefill_notify_port = 61005;
+  int64_t prefill_handshake_port = 6301;
+  int64_t tp_size = 1;
+  int64_t dp_size = 1;
+  int64_t dp_size_local = 0;
+  std::vector<std::string> remote_hosts;  // of the prefill side
+  std::vector<std::string> decode_hosts;
+  Milliseconds wait{30'000};  // for the outcome of prefill in parallel dispatch
+};
+
+struct Config {
+  std::string listen = "0.0.0.0";
+  uint16_t port = 8000;  // of rank 0; 0 for any, with one rank only
+  std::string engine_host = "127.0.0.1";
+  uint16_t engine_port = 8200;  // of rank 0
+  uint32_t data_parallel_size = 1;
+  std::string kv_connector = "nixlv2";
+  std::string ec_connector = "none";
+  std::string pod_ip;
+  bool enable_p2p_pull = false;
+  uint16_t p2p_port = 7777;
+  uint16_t mooncake_port = 8998;
+  uint16_t sglang_port = 8998;
+  bool prefiller_sampling = false;
+  uint32_t prefill_retries = 0;
+  Milliseconds prefill_backoff{200};
+  uint32_t decode_chunk_tokens = 0;  // 0: whole answers
+  bool keep_client_params =
+      false;  // kv_transfer_params and their like, where nothing replaces them
+  AllowList allowed;
+  MoriConfig mori;
+
+  uint32_t threads = 2;
+  size_t max_connections = 4096;  // of clients, in all
+  size_t max_idle = 1024;         // kept open a worker and thread
+  size_t max_header_bytes = 64 * 1024;
+  size_t max_body_bytes = 64 * 1024 * 1024;
+  size_t max_reply_bytes = 64 * 1024 * 1024;  // of what is read whole: prefill, encode, chunks
+  size_t max_encoders_at_once = 8;
+  Milliseconds header_timeout{30'000};
+  Milliseconds idle_timeout{300'000};  // of clients between requests
+  Milliseconds connect_timeout{5'000};
+  Milliseconds prefill_timeout{600'000};
+  Milliseconds encode_timeout{120'000};
+  Milliseconds answer_timeout{600'000};  // from a request sent to the head of its answer
+  Milliseconds stream_timeout{300'000};  // between two pieces of a body, in or out
+  Milliseconds pool_idle_timeout{3'000};
+};
+
+// Empty, or everything that is wrong, a line each.
+std::string Check(const Config& config);
+
+}  // namespace sidecar

@@ -1,0 +1,46 @@
+// vLLM's NixlConnector, reading: decode fetches the blocks that prefill's answer describes.
+#include "connector.h"
+
+namespace sidecar {
+namespace {
+
+class Nixl final : public Connector {
+ public:
+  explicit Nixl(const Config& config) : config_(config) {
+    traits_.retries = traits_.counts_cached = traits_.chunks = true;
+    traits_.pulls = config.enable_p2p_pull;
+  }
+  const Traits& traits() const override { return traits_; }
+
+  Leg Prefill(const Facts& facts) const override {
+    static constexpr std::string_view kParams =
+        R"({"do_remote_decode":true,"do_remote_prefill":false,"remote_engine_id":null,)"
+        R"("remote_block_ids":null,"remote_host":null,"remote_port":null})";
+    Splice params = *Splice::Parse(kParams);
+    AddSource(config_, facts, params);
+    Splice body = *facts.body;
+    body.Set("kv_transfer_params", params.Render());
+    MakePrefill(body, facts.api, Cap::kAll);
+    return {body.Render(), {}};
+  }
+
+  // What prefill says is passed on as it is: the engines know what it means.
+  Leg Decode(const Facts& facts, std::string_view reply) const override {
+    Splice body = *facts.body;
+    body.Set("kv_transfer_params",
+             std::string(Lookup(reply, "kv_transfer_params").value_or("null")));
+    return {body.Render(), {}};
+  }
+
+ private:
+  const Config& config_;
+  Traits traits_;
+};
+
+}  // namespace
+
+std::unique_ptr<const Connector> MakeNixl(const Config& config) {
+  return std::make_unique<Nixl>(config);
+}
+
+}  // namespace sidecar

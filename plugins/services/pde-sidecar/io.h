@@ -1,0 +1,92 @@
+// Sockets as coroutines: every operation has a time limit and reports errors as values.
+//
+// GCC 12 miscompiles a coroutine that ends in `co_return co_await f()` behind another co_return;
+// name the value first.
+//
+// Threads: everything belongs to the one thread that runs its io_context.
+#pragma once
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace sidecar {
+
+namespace asio = boost::asio;
+using boost::system::error_code;
+using Milliseconds = std::chrono::milliseconds;
+template <class T>
+using Task = asio::awaitable<T>;
+
+// Runs a task that must not throw: our coroutines report errors as values, and what remains is the
+// want of memory.
+inline void Spawn(asio::io_context& io, Task<void> task) {
+  asio::co_spawn(io, std::move(task), [](std::exception_ptr thrown) {
+    if (thrown) std::terminate();
+  });
+}
+
+// A flag that one coroutine waits for. Set is remembered.
+class Event {
+ public:
+  explicit Event(asio::io_context& io) : timer_(io, asio::steady_timer::time_point::max()) {}
+  void Set() {
+    set_ = true;
+    timer_.cancel();
+  }
+  bool is_set() const { return set_; }
+  // False when `limit` passes first.
+  Task<bool> Wait(Milliseconds limit = Milliseconds::max());
+
+ private:
+  asio::steady_timer timer_;
+  bool set_ = false;
+};
+
+Task<void> Sleep(asio::io_context& io, Milliseconds time);
+
+class Stream {
+ public:
+  explicit Stream(asio::ip::tcp::socket socket);
+  explicit Stream(asio::io_context& io);
+
+  // True when connected.
+  Task<error_code> Connect(asio::ip::tcp::endpoint where, Milliseconds limit);
+  // Appends what comes to `buffer`, 64 KiB at most. asio::error::eof at the end.
+  Task<error_code> Read(std::string& buffer, Milliseconds limit);
+  // All parts, wholly.
+  Task<error_code> Write(std::string_view first, std::string_view second, std::string_view third,
+                         Milliseconds limit);
+  // Until bytes or the end come. Ended by StopWaiting and Close.
+  Task<void> WaitReadable();
+  void StopWaiting();
+  // The peer has closed or reset: nothing can be read any more.
+  bool PeerGone();
+  // Nothing has come and the peer is there.
+  bool Quiet();
+  // Cuts the connection; operations under way end with an error.
+  void Close();
+  // Tells the peer that no more comes.
+  void FinishWriting();
+  bool open() const { return tcp_.socket().is_open(); }
+  std::string peer_ip() const;
+
+ private:
+  // What MSG_PEEK says: 1 bytes, 0 the end, -1 nothing yet, -2 an error.
+  int Peek();
+  mutable boost::beast::tcp_stream tcp_;
+};
+
+}  // namespace sidecar
