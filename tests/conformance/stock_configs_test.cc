@@ -25,8 +25,6 @@ using ::testing::IsEmpty;
 // Plugin types that stock configurations name and that do not exist yet. Who adds one takes it out;
 // configurations that name one are refused for it, and nothing else is asked of them.
 const std::set<std::string> kPending = {
-    // producers
-    "predicted-latency-producer",
     // the index over KV events
     "endpoint-notification-source",
     "precise-prefix-cache-producer",
