@@ -30,8 +30,8 @@ namespace epp::objects {
 
 // Whose objects count.
 struct PoolIdentity {
-  std::string name = {};  // empty: those of every pool
-  std::string group = {};  // empty: inference.networking.k8s.io
+  std::string name = {};        // empty: those of every pool
+  std::string group = {};       // empty: inference.networking.k8s.io
   std::string name_space = {};  // empty: those of every namespace
 };
 

@@ -13,21 +13,10 @@ using scheduling::Point;
 
 // The label values of the reference.
 constexpr std::array<std::string_view, 15> kPointNames = {
-    "RequestParsing",
-    "ResponseParsing",
-    "RequestHeader",
-    "Screener",
-    "DataProducer",
-    "Admission",
-    "ProfilePicker",
-    "Filter",
-    "Scorer",
-    "Picker",
-    "Decider",
-    "ProcessProfilesResults",
-    "PreRequest",
-    "ResponseReceived",
-    "ResponseStreaming",
+    "RequestParsing", "ResponseParsing",  "RequestHeader",     "Screener",
+    "DataProducer",   "Admission",        "ProfilePicker",     "Filter",
+    "Scorer",         "Picker",           "Decider",           "ProcessProfilesResults",
+    "PreRequest",     "ResponseReceived", "ResponseStreaming",
 };
 
 // The points at which an instance can be called, from its interfaces.
@@ -64,11 +53,13 @@ bool CalledAt(const loader::Instance& instance, Point point) {
   return false;
 }
 
-// Without a picker, a handler or a parser no request could be served at all.
+// Without a picker, a handler or a parser no request could be served at all; a header plugin may be
+// there to refuse requests.
 bool CanBeSwitchedOff(const loader::Instance& instance) {
   return !instance.type().Implements(EPP_PICKER_ID) &&
          !instance.type().Implements(EPP_PROFILE_HANDLER_ID) &&
-         !instance.type().Implements(EPP_PARSER_ID);
+         !instance.type().Implements(EPP_PARSER_ID) &&
+         !instance.type().Implements(EPP_REQUEST_HEADER_ID);
 }
 
 }  // namespace

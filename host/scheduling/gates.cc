@@ -26,13 +26,11 @@ void Record(RequestContext& context, GateKind kind, const BoundPlugin& plugin, u
   record.gates[record.gate_count++] = {static_cast<uint16_t>(plugin.index), kind, in, out};
 }
 
-void Publish(RequestContext& context, const BoundPlugin& plugin, const Outputs* out) {
+void Publish(RequestContext& context, const BoundPlugin& plugin, const Outputs& out) {
   for (size_t i = 0; i < plugin.request_outputs.size(); ++i) {
     const uint32_t produced = plugin.request_outputs[i];
     const int32_t type = context.wiring->produced[produced].type;
-    context.request_columns[produced] =
-        out ? Published(out->request_columns[i], type, 1, *context.arena)
-            : EmptyColumn(type, 1, *context.arena);
+    context.request_columns[produced] = Published(out.request_columns[i], type, 1, *context.arena);
     if (context.request_columns[produced].validity == nullptr) {
       SetBit(context.produced_ok, produced);
     }
@@ -47,9 +45,11 @@ std::optional<Error> ReadHeaders(RequestContext& context) {
   Stopwatch watch(context);
   for (const HeaderStep& step : context.wiring->headers) {
     const BoundPlugin& plugin = *step.plugin;
-    if (plugin.guard().off()) {
-      if (step.publishes) Publish(context, plugin, nullptr);
-      continue;
+    // It may be there to refuse, so no request goes past it.
+    if (plugin.guard().stuck()) {
+      return Error{ErrorCode::kInternal,
+                   StrCat("header plugin \"", plugin.name(), "\" does not return"),
+                   {}};
     }
     epp_outputs none{sizeof(epp_outputs), 0, nullptr, nullptr};
     Outputs out;
@@ -71,7 +71,7 @@ std::optional<Error> ReadHeaders(RequestContext& context) {
       Record(context, GateKind::kHeaders, plugin, 0, 0);
       return Error{FromStatus(status), std::string(Message(err)), {}};
     }
-    if (step.publishes) Publish(context, plugin, &out);
+    if (step.publishes) Publish(context, plugin, out);
   }
   return std::nullopt;
 }

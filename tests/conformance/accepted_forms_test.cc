@@ -135,6 +135,14 @@ const std::vector<Form> kForms = {
      "schedulingProfiles: [{name: decode}, {name: prefill}]",
      1,
      {"pd-profile-handler"}},
+    {"flat parameters of disagg-profile-handler",
+     "disagg-profile-handler",
+     "plugins: [{type: always-disagg-pd-decider}, {type: disagg-profile-handler, parameters: "
+     "{decodeProfile: decode, prefillProfile: prefill, deciderPluginName: "
+     "always-disagg-pd-decider}}]\n"
+     "schedulingProfiles: [{name: decode}, {name: prefill}]",
+     3,
+     {"\"decodeProfile\" is deprecated", "\"prefillProfile\" is", "\"deciderPluginName\" is"}},
     {"data-parallel-profile-handler",
      "data-parallel-profile-handler",
      "plugins: [{type: data-parallel-profile-handler}]",

@@ -25,24 +25,9 @@ using ::testing::IsEmpty;
 // Plugin types that stock configurations name and that do not exist yet. Who adds one takes it out;
 // configurations that name one are refused for it, and nothing else is asked of them.
 const std::set<std::string> kPending = {
-    // producers
-    "burst-prefix-cache-producer",
-    "p2p-source-producer",
-    "predicted-latency-producer",
-    // the rest of a request
-    "agent-identity",
-    "disaggregatedset-rollout-screener",
-    "latency-slo-admitter",
-    "probabilistic-admitter",
     // the index over KV events
     "endpoint-notification-source",
     "precise-prefix-cache-producer",
-    // sources
-    "dcgm-data-source",
-    "dcgm-extractor",
-    "multicluster-metrics-data-source",
-    "multicluster-metrics-extractor",
-    "topology-extractor",
     // flow control
     "concurrency-detector",
     "fcfs-ordering-policy",
@@ -93,7 +78,7 @@ const std::vector<Row> kRows = {
     {"guide-p2p-kv-cache-sharing", Need::kExperimental},
     // llm-d-router refuses llm-d.ai/v1; here it is taken for v1alpha1.
     {"guide-pd-v1"},
-    {"guide-precise-older", Need::kNothing, "asks for a real tokenizer"},
+    {"guide-precise-older"},
     {"guide-precise-prefix-cache-routing"},
     {"guide-rollout-older", Need::kNothing, "disaggregatedset-rollout-screener"},
     {"guide-turn-priority", Need::kNothing, "unknown key \"defaultRequestTTL\""},

@@ -41,6 +41,7 @@ class StagesTest(harness.StackTest):
     """Servers by role: 0 prefill, 1 and 2 decode, 3 and 4 encode."""
     SERVERS = 5
     SERVER_ROLES = ("prefill", "decode", "decode", "encode", "encode")
+    SERVER_ZONES = ("a",) * 5
 
     @classmethod
     def setUpClass(cls):
@@ -53,8 +54,9 @@ class StagesTest(harness.StackTest):
         super().start_servers()
         lines = ["endpoints:"]
         lines += [f"  - {{name: {name}, address: {LOOPBACK}, port: {port}, "
-                  f"labels: {{llm-d.ai/role: {role}}}}}"
-                  for name, port, role in zip(cls.sims.names, cls.sims.ports, cls.SERVER_ROLES)]
+                  f"labels: {{llm-d.ai/role: {role}, topology.kubernetes.io/zone: {zone}}}}}"
+                  for name, port, role, zone in zip(
+                      cls.sims.names, cls.sims.ports, cls.SERVER_ROLES, cls.SERVER_ZONES)]
         cls.endpoints_file.write_text("\n".join(lines) + "\n")
 
     def host_port(self, server):
@@ -144,6 +146,31 @@ class PrefillFirst(StagesTest):
             self.assertIn(server, (1, 2))
             self.assertEqual(got[PREFILLER], [self.host_port(0)])
             self.assertNotIn(ENCODERS, got)
+
+
+class NearThePeer(StagesTest):
+    """Prefill in the zone where decode is: the one profile knows what the other picked."""
+    SERVERS = 4
+    SERVER_ROLES = ("prefill", "prefill", "decode", "decode")
+    SERVER_ZONES = ("a", "b", "a", "b")
+    EPP_OPTIONS = ("--allow-experimental-plugins",)
+    CONFIG = config(
+        "{type: disagg-profile-handler, parameters: {deciders: {prefill: always-disagg-pd-decider}}}",
+        {"prefill": ("prefill-filter", "topology-affinity-filter", "max-score-picker"),
+         "decode": STAGES["decode"]},
+        ("{type: always-disagg-pd-decider}",
+         "{type: topology-affinity-filter, parameters: {minAffinity: zone}}", *FILTERS))
+
+    def test_prefill_follows_decode(self):
+        for decode, other, prefill in ((2, 3, 0), (3, 2, 1)):
+            self.sims.pin_metrics(decode, waiting=0)
+            self.sims.pin_metrics(other, waiting=50)
+            wait_until("epp sees the queues", lambda: [
+                self.epp.pool()[f"sim-{i}"]["waiting"] for i in (decode, other)] == [0, 50])
+            for i in range(10):
+                server, got = self.received(chat(f"Hello {i}", max_tokens=1))
+                self.assertEqual(server, decode)
+                self.assertEqual(got[PREFILLER], [self.host_port(prefill)])
 
 
 class Deprecated(StagesTest):

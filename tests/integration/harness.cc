@@ -25,6 +25,7 @@ class NoWaker final : public request::Waker {
 config::Settings TestSettings() {
   config::Settings settings = config::SettingsBuilder().settings();
   settings.plugin_dirs = {EPP_TEST_PLUGINS};
+  settings.allow_experimental = true;
   return settings;
 }
 

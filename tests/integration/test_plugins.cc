@@ -107,6 +107,30 @@ class TestProducer {
   }
 };
 
+class TestGate {
+ public:
+  static constexpr const char* kName = "test-gate";
+  static constexpr const char* kDoc = "Lets requests and endpoints through, unless told otherwise.";
+  static epp::Result<TestGate> Create(const epp::Context&) { return TestGate(); }
+  epp::Status RequestHeader(const epp::Call& call, epp::Outputs&) const {
+    return Obey(call, "headers");
+  }
+  epp::Status Screen(const epp::Call& call, const epp::Candidates& in, epp::Keep& keep) const {
+    const std::string_view wanted = Order(call, "screen");
+    for (size_t i = 0; i < in.size(); ++i) {
+      keep.SetIf(i, wanted.empty() || epp::Label(in.endpoint(i), "score") == wanted);
+    }
+    return {};
+  }
+  epp::Status Admit(const epp::Call& call, const epp::Candidates& in) const {
+    if (Order(call, "admit") == "note") {
+      Note("admit " + std::string(epp::View(call.request().fairness_id)) + " " +
+           std::to_string(in.size()));
+    }
+    return Obey(call, "admit");
+  }
+};
+
 class TestValued {
  public:
   static constexpr const char* kName = "test-valued";
@@ -319,9 +343,10 @@ class TestIdle {
 
 std::span<const epp_plugin_type* const> TestPluginTypes() {
   static const std::vector<const epp_plugin_type*>& all = *[] {
-    const std::span own = epp::detail::Types<TestFilter, TestScorer, TestProducer, TestValued,
-                                             TestPicker, TestHandler, TestParser, TestHook, TestEnd,
-                                             TestSlow, TestLearner, TestIdle>::kTable;
+    const std::span own =
+        epp::detail::Types<TestFilter, TestScorer, TestGate, TestProducer, TestValued, TestPicker,
+                           TestHandler, TestParser, TestHook, TestEnd, TestSlow, TestLearner,
+                           TestIdle>::kTable;
     auto* types = new std::vector<const epp_plugin_type*>(own.begin(), own.end());
     types->push_back(TestWaiterType());
     types->push_back(TestWaitedType());

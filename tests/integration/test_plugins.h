@@ -6,6 +6,9 @@
 // ".pre", ".headers" or ".body" behind it.
 //
 //   test-filter    filter=drop drops every endpoint
+//   test-gate      header plugin, screener, admitter: headers=STATUS, admit=STATUS, screen=SCORE
+//                  keeps only endpoints whose label "score" is that; admit=note notes the fairness
+//                  id and the number of candidates
 //   test-scorer    scores by the label "score"; scorer=nan, scorer=huge
 //   test-valued    scores by what test-producer makes: the label "value", else "score"
 //   test-picker    picks the best; picker=none, picker=outside

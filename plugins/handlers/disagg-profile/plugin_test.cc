@@ -87,7 +87,7 @@ std::vector<Way> AllWays() {
   return out;
 }
 
-TEST(DisaggProfileHandler, EveryWayThroughTheStages) {
+TEST(DisaggProfileHandler, Case091And095EveryWayThroughTheStages) {
   const Pool pool(4);
   for (const Way& way : AllWays()) {
     SCOPED_TRACE(testing::Message() << (way.prefill_first ? "prefill-first" : "decode-first")
