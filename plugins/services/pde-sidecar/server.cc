@@ -137,8 +137,9 @@ struct Server::Impl {
     while (listener.acceptor.is_open()) {
       auto [error, socket] =
           co_await listener.acceptor.async_accept(asio::as_tuple(asio::use_awaitable));
-      if (!listener.acceptor.is_open()) co_return;
+      // A connection that was accepted before the listener was given back is served all the same.
       if (error) {
+        if (!listener.acceptor.is_open()) co_return;
         // Out of descriptors, most likely.
         if (error != asio::error::connection_aborted) co_await Sleep(thread.lane.io, kDrainTick);
         continue;
