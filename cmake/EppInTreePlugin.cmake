@@ -19,6 +19,17 @@ function(epp_in_tree_plugin name)
   # The executable looks in ../lib/epp/plugins, on every distribution.
   install(TARGETS ${name} LIBRARY DESTINATION lib/epp/plugins COMPONENT epp)
   install(FILES plugin.toml DESTINATION lib/epp/plugins RENAME ${name}.toml COMPONENT epp)
+  if(EPP_SANITIZE MATCHES "thread")
+    # Of no interest to it: a plugin whose code and tests start no thread.
+    set(threads)
+    foreach(file IN LISTS arg_SOURCES arg_TESTS)
+      file(STRINGS "${file}" found REGEX "std::j?thread" LIMIT_COUNT 1)
+      list(APPEND threads ${found})
+    endforeach()
+    if(NOT threads)
+      return()
+    endif()
+  endif()
   epp_add_test(${name}_plugin_test SOURCES ${arg_SOURCES} ${arg_TESTS} LINK epp::sdk ${arg_LINK}
     LABELS plugin unit)
 endfunction()

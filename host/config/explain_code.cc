@@ -183,12 +183,6 @@ constexpr std::array kTexts = {
     CodeText{"EPP-CFG-TWO-PRODUCERS", "Two plugins produce the same attribute.",
              "two producers that publish under their type's name",
              "Remove one, or give the producers different names where they publish under them."},
-    CodeText{
-        "EPP-CFG-WHICH-PRODUCER",
-        "A plugin reads an attribute of no producer in particular, and several plugins produce "
-        "it.",
-        "an endpoint-attribute-scorer with producer: \"\" beside two extractors of its key",
-        "Name the producer where the plugin has a parameter for it, or remove one of them."},
     CodeText{"EPP-CFG-TYPE", "A value has the wrong type.", "weight: heavy",
              "Write what the message wants; texts that look like numbers need quotes."},
     CodeText{"EPP-CFG-UNDEFINED-REF", "A reference names a plugin that is not declared.",
@@ -208,6 +202,12 @@ constexpr std::array kTexts = {
     CodeText{"EPP-CFG-UNSUBSTITUTED", "A value looks like a placeholder of a template.",
              "path: ${ENDPOINTS}",
              "Substitute it before epp reads the file; epp substitutes nothing."},
+    CodeText{
+        "EPP-CFG-WHICH-PRODUCER",
+        "A plugin reads an attribute of no producer in particular, and several plugins produce "
+        "it.",
+        "an endpoint-attribute-scorer with producer: \"\" beside two extractors of its key",
+        "Name the producer where the plugin has a parameter for it, or remove one of them."},
     CodeText{
         "EPP-CFG-WRONG-KIND", "A reference names a plugin that cannot do what this place needs.",
         "a scorer in dataLayer.discovery",

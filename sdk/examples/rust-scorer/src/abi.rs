@@ -86,7 +86,7 @@ records! {
     struct epp_header [32] { name: epp_str, value: epp_str, }
     struct epp_value [24] { r#type: i32, present: u32, v: epp_any, }
     struct epp_error [512] { struct_size: u32, code: epp_status, message: [c_char; 504], }
-    struct epp_param_spec [80] {
+    struct epp_param_spec [88] {
         struct_size: u32,
         r#type: i32,
         flags: u32,
@@ -97,6 +97,7 @@ records! {
         default_value: epp_value,
         min: f64,
         max: f64,
+        interface_id: *const c_char,
     }
     struct epp_attr_spec [48] {
         struct_size: u32,

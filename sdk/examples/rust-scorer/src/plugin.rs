@@ -249,6 +249,7 @@ const fn param(
         },
         min,
         max,
+        interface_id: null(),
     }
 }
 pub const fn int(name: Text, default: i64, min: f64, max: f64, doc: Text) -> epp_param_spec {
