@@ -101,7 +101,7 @@ struct HostServicesOptions {
   Interner* interner = nullptr;   // required
   const Clock* clock = &Clock::Real();
   RandomSource* random = &RandomSource::PerThread();
-  ListenerSource* listeners = nullptr;  // null: plugins get no "epp.host.listener/1"
+  ListenerSource* listeners = nullptr;    // null: plugins get no "epp.host.listener/1"
   ExtensionSource* extensions = nullptr;  // null: there are none
 };
 

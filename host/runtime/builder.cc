@@ -333,8 +333,7 @@ class Generation::Builder {
         const bool optional = need.flags & EPP_ATTR_OPTIONAL;
         if (!position.contains(it->second.plugin)) {
           // Header plugins ran long before; the profile handler publishes when producers are done.
-          const bool early =
-              specs()[it->second.plugin].type->Implements(EPP_REQUEST_HEADER_ID);
+          const bool early = specs()[it->second.plugin].type->Implements(EPP_REQUEST_HEADER_ID);
           if (!early && !optional) TooLate(producers[p], need);
           continue;
         }

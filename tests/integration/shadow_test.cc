@@ -273,7 +273,8 @@ TEST(Shadow, AnExpensiveCandidateIsShed) {
   EXPECT_GE(sum.decisions(), 1u);
   EXPECT_GE(sum.shed, 100u);
   EXPECT_EQ(sum.agree, sum.decisions());
-  EXPECT_DOUBLE_EQ(harness.Metric("epp_shadow_requests_total", "result=\"shed\""), static_cast<double>(sum.shed));
+  EXPECT_DOUBLE_EQ(harness.Metric("epp_shadow_requests_total", "result=\"shed\""),
+                   static_cast<double>(sum.shed));
 }
 
 TEST(Shadow, OnlyTheShareIsSampled) {

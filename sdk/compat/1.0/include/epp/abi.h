@@ -713,9 +713,10 @@ typedef struct epp_usage {
 
 #define EPP_CHUNK_FIRST 1u
 #define EPP_CHUNK_LAST 2u
-#define EPP_CHUNK_SSE 4u       /* the response is a stream of server-sent events */
-#define EPP_SERVED_REPORTED 8u /* the proxy named the endpoint that answered; else it is the pick \
-                                */
+#define EPP_CHUNK_SSE 4u /* the response is a stream of server-sent events */
+#define EPP_SERVED_REPORTED                                             \
+  8u /* the proxy named the endpoint that answered; else it is the pick \
+      */
 
 #define EPP_END_NONE 0
 #define EPP_END_NATURAL 1
