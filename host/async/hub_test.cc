@@ -74,6 +74,7 @@ class HubTest : public ::testing::Test {
   }
   ~HubTest() override {
     extensions_->Stop();
+    const std::lock_guard lock(mutex_);
     held_.clear();
   }
 
