@@ -220,6 +220,7 @@ TEST_F(Waiting, CompletionsRaceWithTheDeadline) {
   std::thread completer([&] {
     while (!over) {
       for (const auto& complete : WaiterDesk::Take()) {
+        // Spreads them over the deadlines; what is asked below holds wherever they fall.
         std::this_thread::sleep_for(30us);
         complete();
       }
