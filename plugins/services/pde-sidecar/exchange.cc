@@ -144,6 +144,13 @@ Task<void> Exchange::Api(sidecar::Api api) {
   co_await DecodeBody(target, body, {}, std::nullopt, chunks && !encodes && !routing.data_parallel);
 }
 
+// Sets how the target is spoken to, which is the operator's to say. False when the header says
+// https, and the operator does not.
+bool Exchange::Speakable(Target& target, Stage stage) const {
+  target.tls = lane_.shared.hop_tls[static_cast<size_t>(stage)].get();
+  return target.tls != nullptr || !target.https;
+}
+
 // Takes the routing headers out of the head. False when the request was answered.
 Task<bool> Exchange::ReadRouting(Routing* out) {
   const Connector* const connector = lane_.shared.connector.get();
@@ -152,12 +159,12 @@ Task<bool> Exchange::ReadRouting(Routing* out) {
   const auto source = head_.headers.Get("x-kv-cache-source-host-port");
   if (source && connector != nullptr && connector->traits().pulls) {
     const std::optional<Target> target = ParseTarget(Trim(*source));
-    if (target && !target->tls && config().allowed.Allows(*target)) out->source = target;
+    if (target && !target->https && config().allowed.Allows(*target)) out->source = target;
   }
   for (const std::string& text : encoders) {
-    const std::optional<Target> target = text.empty() ? std::nullopt : ParseTarget(text, 80);
-    if (target && !target->tls && config().allowed.Allows(*target)) {
-      out->encoders.push_back(*target);
+    std::optional<Target> target = text.empty() ? std::nullopt : ParseTarget(text, 80);
+    if (target && Speakable(*target, Stage::kEncode) && config().allowed.Allows(*target)) {
+      out->encoders.push_back(*std::move(target));
     }
   }
   if (const auto rank = head_.headers.Get("x-data-parallel-host-port"); rank && rank_ == 0) {
@@ -172,14 +179,15 @@ Task<bool> Exchange::ReadRouting(Routing* out) {
       config().prefiller_sampling ? lane_.shared.host.random_u64() % prefillers.size() : 0;
   const std::string& chosen = prefillers[index];
   if (chosen.empty()) co_return true;
-  const std::optional<Target> target = ParseTarget(chosen, 80);
-  if (target && !target->tls && config().allowed.Allows(*target)) {
-    out->prefiller = target;
+  std::optional<Target> target = ParseTarget(chosen, 80);
+  const bool speakable = target && Speakable(*target, Stage::kPrefill);
+  if (speakable && config().allowed.Allows(*target)) {
+    out->prefiller = std::move(target);
     co_return true;
   }
   lane_.shared.host.Log(EPP_LOG_WARN, "a request names a prefill worker that is not allowed");
   if (!co_await ReadBody()) co_return false;
-  if (target && !target->tls) {
+  if (speakable) {
     Headers headers;
     headers.Add("Content-Type", "text/plain; charset=utf-8");
     co_await reply_.Whole(403, "", std::move(headers), "the prefill worker is not allowed\n");
@@ -322,7 +330,8 @@ void Exchange::Count(Stage stage, std::chrono::steady_clock::time_point since, b
 }
 
 Target Exchange::engine(uint32_t rank) const {
-  return {config().engine_host, static_cast<uint16_t>(config().engine_port + rank), false};
+  return {config().engine_host, static_cast<uint16_t>(config().engine_port + rank), false,
+          lane_.shared.hop_tls[static_cast<size_t>(Stage::kDecode)].get()};
 }
 
 // To the engine and back, without looking into either body.
@@ -428,6 +437,9 @@ Task<void> Exchange::DecodeFailed(CallError error) {
       break;
     case CallError::kTimedOut:
       co_await reply_.Error(504, "GatewayTimeout", "the engine does not answer in time");
+      break;
+    case CallError::kUntrusted:
+      co_await reply_.Error(502, "BadGateway", "TLS with the engine fails");
       break;
     default:
       co_await reply_.Error(502, "BadGateway", "the engine's answer is broken off or malformed");

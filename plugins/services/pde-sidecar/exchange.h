@@ -59,6 +59,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   Task<void> Route();
   Task<void> Api(sidecar::Api api);
   Task<bool> ReadRouting(Routing* out);
+  bool Speakable(Target& target, Stage stage) const;
   Task<bool> ReadBody();
   Task<bool> ParseBody();
   Task<bool> DecodeTarget(const Routing& routing, Target* out);

@@ -7,11 +7,14 @@
 #include <boost/asio/write.hpp>
 #include <cerrno>
 
+#include "tls.h"
+
 namespace sidecar {
 namespace {
 
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr size_t kReadBytes = 64 * 1024;
+constexpr size_t kJoinBytes = 16 * 1024;  // parts up to this size, in all, become one record
 
 }  // namespace
 
@@ -39,6 +42,18 @@ Stream::Stream(asio::ip::tcp::socket socket) : tcp_(std::move(socket)) {
 
 Stream::Stream(asio::io_context& io) : tcp_(io) {}
 
+Stream::~Stream() {
+  if (tls_) tls_->Detach();
+}
+
+Task<error_code> Stream::Secure(TlsContext& context, const std::string& host, Milliseconds limit) {
+  tls_ = std::make_shared<TlsSession>(context, tcp_.socket(), host);
+  const error_code error = co_await tls_->Handshake(limit);
+  co_return error;
+}
+
+std::string Stream::tls_error() const { return tls_ ? tls_->why() : ""; }
+
 Task<error_code> Stream::Connect(asio::ip::tcp::endpoint where, Milliseconds limit) {
   tcp_.expires_after(limit);
   const auto [error] = co_await tcp_.async_connect(where, kTuple);
@@ -50,6 +65,10 @@ Task<error_code> Stream::Connect(asio::ip::tcp::endpoint where, Milliseconds lim
 }
 
 Task<error_code> Stream::Read(std::string& buffer, Milliseconds limit) {
+  if (tls_) {
+    const error_code failed = co_await tls_->Read(buffer, kReadBytes, limit);
+    co_return failed;
+  }
   const size_t before = buffer.size();
   buffer.resize(before + kReadBytes);
   tcp_.expires_after(limit);
@@ -61,6 +80,19 @@ Task<error_code> Stream::Read(std::string& buffer, Milliseconds limit) {
 
 Task<error_code> Stream::Write(std::string_view first, std::string_view second,
                                std::string_view third, Milliseconds limit) {
+  if (tls_) {
+    std::string joined;
+    if (first.size() + second.size() + third.size() <= kJoinBytes) {
+      joined.append(first).append(second).append(third);
+      first = joined;
+      second = third = {};
+    }
+    error_code failed;
+    for (const std::string_view part : {first, second, third}) {
+      if (!failed) failed = co_await tls_->Write(part, limit);
+    }
+    co_return failed;
+  }
   tcp_.expires_after(limit);
   const std::array<asio::const_buffer, 3> parts{asio::buffer(first.data(), first.size()),
                                                 asio::buffer(second.data(), second.size()),
@@ -70,6 +102,16 @@ Task<error_code> Stream::Write(std::string_view first, std::string_view second,
 }
 
 Task<void> Stream::WaitReadable() {
+  if (tls_) {
+    // Not every record has bytes for us.
+    const std::shared_ptr<TlsSession> tls = tls_;
+    while (tls->Poll() == TlsSession::State::kNothing) {
+      const auto [error] =
+          co_await tcp_.socket().async_wait(asio::ip::tcp::socket::wait_read, kTuple);
+      if (error) co_return;
+    }
+    co_return;
+  }
   co_await tcp_.socket().async_wait(asio::ip::tcp::socket::wait_read, kTuple);
 }
 
@@ -79,6 +121,11 @@ void Stream::StopWaiting() {
 }
 
 int Stream::Peek() {
+  if (tls_) {
+    const TlsSession::State state = tls_->Poll();
+    if (state == TlsSession::State::kEnd) return 0;
+    return state == TlsSession::State::kBytes ? 1 : -1;
+  }
   char byte;
   const ssize_t n = ::recv(tcp_.socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
   if (n >= 0) return static_cast<int>(n);
@@ -99,6 +146,7 @@ void Stream::Close() {
 }
 
 void Stream::FinishWriting() {
+  if (tls_) tls_->SayEnd();
   error_code ignored;
   tcp_.socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
 }

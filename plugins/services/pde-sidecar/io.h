@@ -18,6 +18,7 @@
 #include <chrono>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -57,13 +58,23 @@ class Event {
 
 Task<void> Sleep(asio::io_context& io, Milliseconds time);
 
+class TlsContext;
+class TlsSession;
+
 class Stream {
  public:
   explicit Stream(asio::ip::tcp::socket socket);
   explicit Stream(asio::io_context& io);
+  ~Stream();
 
   // True when connected.
   Task<error_code> Connect(asio::ip::tcp::endpoint where, Milliseconds limit);
+  // From here on everything is encrypted: the side that the context is for, `host` being the
+  // server.
+  Task<error_code> Secure(TlsContext& context, const std::string& host, Milliseconds limit);
+  bool secured() const { return tls_ != nullptr; }
+  // Why Secure failed.
+  std::string tls_error() const;
   // Appends what comes to `buffer`, 64 KiB at most. asio::error::eof at the end.
   Task<error_code> Read(std::string& buffer, Milliseconds limit);
   // All parts, wholly.
@@ -84,9 +95,11 @@ class Stream {
   std::string peer_ip() const;
 
  private:
-  // What MSG_PEEK says: 1 bytes, 0 the end, -1 nothing yet, -2 an error.
+  // What MSG_PEEK says, or would of decrypted bytes: 1 bytes, 0 the end, -1 nothing yet, -2 an
+  // error.
   int Peek();
   mutable boost::beast::tcp_stream tcp_;
+  std::shared_ptr<TlsSession> tls_;  // null: in the clear
 };
 
 }  // namespace sidecar

@@ -2,6 +2,7 @@
 // first, on the workers that the endpoint picker chose.
 #include "epp/plugin.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <memory>
@@ -22,6 +23,10 @@ constexpr int64_t kMi = 1024 * 1024;
 constexpr const char* kKvConnectors[] = {"nixlv2",   "shared-storage", "sglang",
                                          "mooncake", "offloading",     "none"};
 constexpr const char* kEcConnectors[] = {"none", "ec-example", "ec-nixl"};
+constexpr std::pair<std::string_view, sidecar::Stage> kStages[] = {
+    {"encoder", sidecar::Stage::kEncode},
+    {"prefiller", sidecar::Stage::kPrefill},
+    {"decoder", sidecar::Stage::kDecode}};
 constexpr const char* kClientParams[] = {"drop", "keep"};
 
 // The order of kParams.
@@ -44,6 +49,12 @@ enum ParamIndex : size_t {
   kChunk,
   kParamsOfClient,
   kAllowed,
+  kSecure,
+  kCertPath,
+  kEnableTls,
+  kSkipVerify,
+  kCaFile,
+  kTlsName,
   kWrite,
   kParallel,
   kMoriIp,
@@ -121,6 +132,17 @@ class PdeSidecar {
       epp::StringList("allowedTargets",
                       "Workers that headers may name: host:port, host, network/bits:port, *:port. "
                       "Empty: all."),
+      epp::Bool("secureProxy", false, "TLS on the listeners."),
+      epp::String("certPath", nullptr,
+                  "Directory with tls.crt and tls.key, followed. Self-signed by default."),
+      epp::StringList("enableTLS",
+                      "Stages that are spoken to with TLS: prefiller, decoder, encoder."),
+      epp::StringList("tlsInsecureSkipVerify", "Those whose certificate is not checked."),
+      epp::String("tlsCaFile", nullptr,
+                  "PEM file that workers' certificates are checked against, followed. The "
+                  "system's by default."),
+      epp::String("tlsServerName", nullptr,
+                  "Name that workers' certificates must have. Their address by default."),
       epp::Bool("moriio.writeMode", false, "nixlv2: prefill writes to decode (MoRI-IO)."),
       epp::Bool("moriio.parallelDispatch", false, "Prefill and decode at the same time."),
       epp::String("moriio.localPodIp", nullptr, "Decode address for prefill. podIp by default."),
@@ -191,6 +213,9 @@ class PdeSidecar {
     const int64_t set = ctx.has(i) ? ctx.i64(i) : FromEnvironment(variable);
     return static_cast<uint16_t>(set > 0 ? set : other);
   }
+  static std::string Text(const epp::Context& ctx, size_t i) {
+    return ctx.has(i) ? std::string(ctx.str(i)) : std::string();
+  }
   static std::vector<std::string> Texts(const epp::Context& ctx, size_t i) {
     std::vector<std::string> out;
     for (const epp_str& text : ctx.list(i)) out.emplace_back(epp::View(text));
@@ -224,6 +249,24 @@ class PdeSidecar {
       if (!c.allowed.Add(rule, &bad)) {
         return epp::Status::Invalid("allowedTargets: \"" + bad +
                                     "\", want host:port, host, network/bits:port or *:port");
+      }
+    }
+    sidecar::TlsConfig& tls = c.tls;
+    tls.listen = ctx.flag(kSecure);
+    tls.cert_path = Text(ctx, kCertPath);
+    tls.ca_file = Text(ctx, kCaFile);
+    tls.name = Text(ctx, kTlsName);
+    for (const size_t list : {size_t{kEnableTls}, size_t{kSkipVerify}}) {
+      for (const std::string& text : Texts(ctx, list)) {
+        const auto* const known =
+            std::ranges::find(kStages, text, [](const auto& s) { return s.first; });
+        if (known == std::end(kStages)) {
+          return epp::Status::Invalid(
+              std::string(list == kEnableTls ? "enableTLS" : "tlsInsecureSkipVerify") + ": \"" +
+              text + "\", want prefiller, decoder or encoder");
+        }
+        auto& hop = tls.hops[static_cast<size_t>(known->second)];
+        (list == kEnableTls ? hop.on : hop.verify) = list == kEnableTls;
       }
     }
     sidecar::MoriConfig& m = c.mori;

@@ -41,7 +41,15 @@ class Pool {
   std::map<std::string, std::list<std::unique_ptr<Connection>>> idle_;  // newest first
 };
 
-enum class CallError : uint8_t { kNone, kRefused, kTimedOut, kBroken, kTooLarge, kCancelled };
+enum class CallError : uint8_t {
+  kNone,
+  kRefused,
+  kTimedOut,
+  kBroken,
+  kTooLarge,
+  kCancelled,
+  kUntrusted
+};
 
 // One request and its answer. Cancel may be called at any time; what is under way then ends with
 // kCancelled. A call that ends well gives its connection back to the pool.
@@ -72,6 +80,8 @@ class Call {
 
   void Cancel();
   CallError error() const { return error_; }
+  // What went wrong with TLS, when the error is kUntrusted.
+  const std::string& tls_error() const { return tls_error_; }
   const Target& target() const { return target_; }
 
  private:
@@ -88,6 +98,7 @@ class Call {
   bool any_byte_ = false;
   bool cancelled_ = false;
   CallError error_ = CallError::kNone;
+  std::string tls_error_;
 };
 
 }  // namespace sidecar
