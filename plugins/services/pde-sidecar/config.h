@@ -67,6 +67,7 @@ struct Config {
   MoriConfig mori;
   TlsConfig tls;
 
+  double record_share = 1;  // of the requests that went as asked, told in the log
   uint32_t threads = 2;
   size_t max_connections = 4096;  // of clients, in all
   size_t max_idle = 1024;         // kept open a worker and thread

@@ -20,6 +20,7 @@
 #include "connectors/connector.h"
 #include "head.h"
 #include "lane.h"
+#include "record.h"
 #include "reply.h"
 #include "splice.h"
 #include "upstream.h"
@@ -98,7 +99,13 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   std::string HeadFor(const std::vector<Header>& set, size_t body_bytes, bool readable) const;
   std::string HeadLines(const Headers& headers) const;
   Headers Forwarded(bool readable) const;
-  void Count(Stage stage, std::chrono::steady_clock::time_point since, bool ok);
+  // Counts a stage that has ended, and puts it on record.
+  void Count(Stage stage, std::chrono::steady_clock::time_point since, bool ok, const Call& call,
+             int status, uint32_t calls = 1);
+  void Note(std::string_view stage, std::chrono::steady_clock::time_point since, const Call& call,
+            int status, uint32_t calls = 1);
+  void Fell(Fallback fallback);
+  void TellRecord();
   Target engine(uint32_t rank) const;
   const Config& config() const { return lane_.shared.config; }
 
@@ -117,6 +124,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   bool watching_ = false;
   bool over_ = false;
   bool client_gone_ = false;
+  Record record_;
+  bool prefill_pending_ = false;  // and the record waits for it
 };
 
 }  // namespace sidecar

@@ -13,6 +13,7 @@
 #include "connectors/connector.h"
 #include "epp/plugin.hpp"
 #include "io.h"
+#include "record.h"
 #include "tls.h"
 #include "upstream.h"
 
@@ -25,6 +26,7 @@ struct Metrics {
   std::vector<epp::Series> disaggregated;  // by kind: decode, prefill-decode, encode-decode, all
   std::vector<epp::Series> seconds;        // by Stage
   std::vector<epp::Series> errors;         // by Stage
+  std::vector<epp::Series> fallbacks;      // by Fallback
 };
 
 // What all lanes share. Threads: any; the rest is constant.

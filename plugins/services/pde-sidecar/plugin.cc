@@ -68,6 +68,7 @@ enum ParamIndex : size_t {
   kRemoteHosts,
   kDecodeHosts,
   kMoriWait,
+  kRecordShare,
   kThreads,
   kConnections,
   kIdlePerHost,
@@ -157,6 +158,9 @@ class PdeSidecar {
       epp::StringList("moriio.decodeHosts", "Pods of the decode side."),
       epp::Duration("moriio.parallelDecodeWaitTimeout", 30 * kSecond, 0.001, 3600,
                     "For prefill, in parallel dispatch."),
+      epp::Float(
+          "decisionLogSample", 1, 0, 1,
+          "Share of the requests that went as asked whose record is logged; all others are."),
       epp::Int("threads", 2, 1, 64, "Threads that serve."),
       epp::Int("maxConnections", 4096, 1, 1e6, "Clients at a time."),
       epp::Int("maxIdleConnsPerHost", 1024, 1, 65536, "Connections kept to a worker, each thread."),
@@ -283,6 +287,7 @@ class PdeSidecar {
     m.remote_hosts = Texts(ctx, kRemoteHosts);
     m.decode_hosts = Texts(ctx, kDecodeHosts);
     m.wait = Time(ctx, kMoriWait);
+    c.record_share = ctx.f64(kRecordShare);
     c.threads = u32(kThreads);
     c.max_connections = size(kConnections);
     c.max_idle = size(kIdlePerHost);

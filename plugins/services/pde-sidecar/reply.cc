@@ -52,6 +52,8 @@ std::string_view ReasonOf(int status) {
 Task<bool> Reply::Write(std::string_view first, std::string_view second, std::string_view third) {
   const error_code error = co_await stream_.Write(first, second, third, config_.stream_timeout);
   if (error) broken_ = true;
+  if (sent_ == 0) first_ = std::chrono::steady_clock::now();
+  sent_ += first.size() + second.size() + third.size();
   co_return !broken_;
 }
 
@@ -74,6 +76,7 @@ Task<bool> Reply::Whole(int status, std::string_view reason, Headers headers,
 
 Task<bool> Reply::Error(int status, std::string_view type, std::string_view message) {
   if (begun_) co_return false;
+  why_ = message;
   std::string body = R"({"object":"error","message":)" + JsonString(message) + R"(,"type":)" +
                      JsonString(type) + R"(,"param":"","code":)" + std::to_string(status) + "}";
   Headers headers;

@@ -3,6 +3,7 @@
 // Threads: the lane's.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -36,6 +37,11 @@ class Reply {
 
   bool begun() const { return begun_; }
   int status() const { return status_; }
+  // Bytes written, and when the first were.
+  uint64_t sent() const { return sent_; }
+  std::chrono::steady_clock::time_point first() const { return first_; }
+  // Of an Error.
+  const std::string& why() const { return why_; }
   // The client cannot be told any more; the connection must be cut.
   bool broken() const { return broken_ || (begun_ && !ended_); }
   void CloseAfter() { close_ = true; }
@@ -54,6 +60,9 @@ class Reply {
   bool ended_ = false;
   bool broken_ = false;
   int status_ = 0;
+  uint64_t sent_ = 0;
+  std::chrono::steady_clock::time_point first_;
+  std::string why_;
   std::string pending_;
 };
 

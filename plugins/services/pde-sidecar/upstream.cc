@@ -114,6 +114,7 @@ Task<bool> Call::Begin(std::string head) {
 Task<bool> Call::Send(std::string_view first, std::string_view second) {
   const error_code error =
       co_await connection_->stream.Write(first, second, "", pool_.config().stream_timeout);
+  if (!error) sent_ += first.size() + second.size();
   co_return error ? Fail(error) : true;
 }
 
@@ -146,8 +147,10 @@ Task<bool> Call::ReadHead(std::string_view method, Milliseconds limit, ResponseH
     }
     const auto left =
         std::chrono::duration_cast<Milliseconds>(until - std::chrono::steady_clock::now());
+    const size_t before = bytes.size();
     const error_code error =
         co_await connection_->stream.Read(bytes, std::max(left, Milliseconds(1)));
+    received_ += bytes.size() - before;
     if (!bytes.empty()) any_byte_ = true;
     if (error) co_return Fail(error);
   }
@@ -174,6 +177,7 @@ Task<std::string_view> Call::Piece() {
     unread_at_ = 0;
     const error_code error =
         co_await connection_->stream.Read(bytes, pool_.config().stream_timeout);
+    received_ += bytes.size();
     if (!error) continue;
     if (error == asio::error::eof && !cancelled_ && decoder_.End()) continue;
     Fail(error == asio::error::connection_refused ? error_code() : error);

@@ -83,6 +83,9 @@ class Call {
   // What went wrong with TLS, when the error is kUntrusted.
   const std::string& tls_error() const { return tls_error_; }
   const Target& target() const { return target_; }
+  // Bytes, heads included, of all attempts.
+  uint64_t sent() const { return sent_; }
+  uint64_t received() const { return received_; }
 
  private:
   Task<bool> Open(bool fresh);
@@ -99,6 +102,8 @@ class Call {
   bool cancelled_ = false;
   CallError error_ = CallError::kNone;
   std::string tls_error_;
+  uint64_t sent_ = 0;
+  uint64_t received_ = 0;
 };
 
 }  // namespace sidecar
