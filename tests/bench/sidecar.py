@@ -111,9 +111,12 @@ class Bench:
 
     # ---- processes
 
-    def start(self, name, args):
+    def pinned(self, args, core):
+        return (["taskset", "-c", str(core)] if core is not None else []) + [str(a) for a in args]
+
+    def start(self, name, args, core=None):
         log = open(self.tmp / f"{name}.log", "w")
-        process = subprocess.Popen([str(a) for a in args], stdout=subprocess.PIPE, stderr=log,
+        process = subprocess.Popen(self.pinned(args, self.o.server_core if core is None else core), stdout=subprocess.PIPE, stderr=log,
                                    text=True)
         self.running.append(process)
         return process
@@ -137,7 +140,7 @@ class Bench:
         sys.exit(f"{name} does not listen: {(self.tmp / f'{name}.log').read_text()}")
 
     def upstream(self):
-        process = self.start("upstream", [self.bin / "sidecar_load", "upstream"])
+        process = self.start("upstream", [self.bin / "sidecar_load", "upstream"], self.o.client_core)
         self.engine, self.prefill = map(int, process.stdout.readline().split())
 
     def nginx(self):
@@ -172,7 +175,8 @@ class Bench:
         args = [self.bin / "sidecar_load", "drive", "--port", server[1], "--pid", server[0]]
         for key, value in flags.items():
             args += ["--" + key.replace("_", "-"), value]
-        done = subprocess.run([str(a) for a in args], capture_output=True, text=True, timeout=300)
+        done = subprocess.run(self.pinned(args, self.o.client_core), capture_output=True, text=True,
+                              timeout=300)
         if done.returncode != 0:
             sys.exit(f"drive failed: {done.stderr}{done.stdout}")
         return json.loads(done.stdout)
@@ -308,6 +312,8 @@ def main():
     options.nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if options.nginx is None:
         sys.exit("nginx is missing: apt-get install nginx-light")
+    cores = sorted(os.sched_getaffinity(0))
+    options.server_core, options.client_core = cores[:2] if len(cores) > 1 else (None, None)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < 16384:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(16384, hard), hard))
