@@ -514,6 +514,7 @@ Task<void> Exchange::RelayCounted(Call& call, ResponseHead head, int64_t cached)
       if (!more && !call.ended()) break;
     }
     call.Cancel();
+    co_return;
   }
   std::string body;
   for (;;) {
