@@ -1,0 +1,384 @@
+#!/usr/bin/env python3
+"""Disaggregated serving, whole: OpenAI client, Envoy, epp, a sidecar, engines that check what they are
+told. Prefill computes the prompt, decode none of it, and what fails shows as documented."""
+
+import itertools
+import json
+import threading
+import time
+import unittest
+
+import harness
+from disagg_test import PNG
+from pods import PodsTest
+from stack import StreamedAnswer, chat, wait_until
+
+COMPLETIONS = "/v1/completions"
+PREFILL_TIMEOUT_S = 0.4
+BLOCK_TOKENS = 16
+
+_number = itertools.count()
+
+
+def story():
+    """A prompt that nobody has seen before."""
+    return f"Story {next(_number)}: " + "once upon a time there was a model. " * 30
+
+
+class KvTest(PodsTest):
+    """One connector between prefill and decode; subclasses say which."""
+
+    STAGES = ("prefill", "decode")
+    POD_ROLES = ("prefill", "prefill", "decode", "decode")
+    SAME_TIME = False  # both legs at once
+
+    @classmethod
+    def setUpClass(cls):
+        if cls is KvTest:
+            raise unittest.SkipTest("only what others share")
+        super().setUpClass()
+
+    @classmethod
+    def parameters(cls, server):
+        return {"prefillTimeout": f"{PREFILL_TIMEOUT_S}s", **cls.connector(server)}
+
+    @classmethod
+    def connector(cls, server):
+        del server
+        return cls.SIDECAR
+
+    def client(self):
+        import openai  # only in the virtual environment
+        return openai.OpenAI(base_url=f"http://127.0.0.1:{self.envoy.port}/v1", api_key="none",
+                             max_retries=0)
+
+    def moved(self):
+        """What the engines have done so far."""
+        return {(role, name): self.sims.total(name, role) for role in ("prefill", "decode")
+                for name in ("issued", "received", "refused", "computed_tokens", "pending",
+                             "prompt_tokens", "transferred_tokens")}
+
+    def check_handed_over(self, before, requests, tokens):
+        """`requests` prompts of `tokens` in all were computed by prefill, and not by decode."""
+        def since(role, name):
+            return self.moved()[role, name] - before[role, name]
+        # A prefill that decode did not wait for may still be at its last token.
+        wait_until("prefill is done", lambda: since("prefill", "computed_tokens") == tokens)
+        self.assertEqual(since("decode", "prompt_tokens"), tokens)
+        self.assertEqual(since("prefill", "refused") + since("decode", "refused"), 0)
+        self.check_decode(since, requests, tokens)
+
+    def check_decode(self, since, requests, tokens):
+        self.assertEqual(since("decode", "received"), requests)
+        self.assertEqual(since("decode", "computed_tokens"), requests, "the last token's logits")
+        self.assertEqual(since("decode", "transferred_tokens"), tokens - requests)
+        self.assertEqual(since("prefill", "pending"), 0, "blocks that nobody fetched")
+
+    def test_streamed_and_plain(self):
+        client, before, tokens, texts = self.client(), self.moved(), 0, []
+        for stream in (False, True):
+            for api in ("chat", "completions"):
+                prompt = story()
+                ask = {"model": "demo", "max_tokens": 8, "stream": stream}
+                if stream:
+                    ask["stream_options"] = {"include_usage": True}
+                if api == "chat":
+                    answer = client.chat.completions.create(
+                        messages=[{"role": "user", "content": prompt}], **ask)
+                else:
+                    answer = client.completions.create(prompt=prompt, **ask)
+                pieces = list(answer) if stream else [answer]
+                choices = [p.choices[0] for p in pieces if p.choices]
+                if api == "completions":
+                    text = "".join(c.text for c in choices)
+                elif stream:
+                    text = "".join(c.delta.content or "" for c in choices)
+                else:
+                    text = choices[0].message.content
+                self.assertEqual(len(text), 8 * 4)
+                self.assertEqual(choices[-1].finish_reason, "length")
+                usage = pieces[-1].usage
+                self.assertEqual(usage.completion_tokens, 8)
+                tokens += usage.prompt_tokens
+                texts.append(text)
+        self.assertEqual(len(set(texts)), 4)
+        self.check_handed_over(before, 4, tokens)
+
+    def test_many_at_once_on_all_workers(self):
+        before = self.moved()
+        for server in range(len(self.POD_ROLES)):
+            self.sims.ask(server, "DELETE", "/sim/requests")
+        def one(i):
+            streamed = StreamedAnswer(self.envoy.port, harness.CHAT, chat(
+                story(), max_tokens=20, stream=i % 2 == 0, stream_options={"include_usage": True}
+                if i % 2 == 0 else None))
+            return streamed.status, streamed.complete or i % 2 == 1
+        answers = harness.together(24, one)
+        self.assertEqual(set(answers), {(200, True)})
+        received = self.moved()["decode", "received"] - before["decode", "received"]
+        self.assertIn(received, (24, 0))  # shared storage counts otherwise
+        self.assertEqual(self.moved()["decode", "refused"], before["decode", "refused"])
+        used = {self.POD_ROLES[i] for i in range(len(self.POD_ROLES))
+                if any(r["path"] == harness.CHAT for r in self.legs(i))}
+        self.assertEqual(used, {"prefill", "decode"})
+
+    # What the client gets when prefill fails in some way: status and a part of the body.
+    PREFILL_FAULTS = (
+        ({"kind": "http_error", "status": 500}, 500, b"simulated failure"),
+        ({"kind": "http_error", "status": 429}, 429, b"simulated failure"),
+        ({"kind": "drop"}, 502, b"cannot be reached"),
+        ({"kind": "truncate"}, 502, b"cannot be reached"),
+        ({"kind": "hang"}, 504, b"not answer in time"),
+    )
+
+    def test_prefill_fails(self):
+        before = self.moved()
+        for fault, status, part in self.PREFILL_FAULTS:
+            with self.subTest(fault=fault):
+                for server in self.sims.of("prefill"):
+                    self.sims.fault(server, path="/v1/chat", **fault)
+                got, headers, content = self.post(chat(story(), max_tokens=4))
+                self.assertEqual(got, status, content)
+                self.assertIn(part, content)
+                json.loads(content)
+                self.assertIn("application/json", headers["content-type"])
+                self.sims.clear_faults()
+        # Nobody computed those prompts in prefill's place.
+        self.assertEqual(self.moved()["decode", "computed_tokens"],
+                         before["decode", "computed_tokens"])
+        self.assertEqual(self.post(chat(story(), max_tokens=4))[0], 200)
+
+    DECODE_FAULTS = (
+        ({"kind": "http_error", "status": 500}, 500, b"simulated failure"),
+        ({"kind": "drop"}, 502, b"broken off"),
+    )
+
+    def test_decode_fails(self):
+        for fault, status, part in self.DECODE_FAULTS:
+            with self.subTest(fault=fault):
+                for server in self.sims.of("decode"):
+                    self.sims.fault(server, path="/v1/chat", **fault)
+                got, _, content = self.post(chat(story(), max_tokens=4))
+                self.assertEqual(got, status, content)
+                self.assertIn(part, content)
+                self.sims.clear_faults()
+        for server in self.sims.of("decode"):
+            self.sims.fault(server, path="/v1/chat", kind="truncate", after_events=2)
+        with self.assertRaises(OSError.__mro__[1]):  # http.client says it in its own way
+            answer = StreamedAnswer(self.envoy.port, harness.CHAT,
+                                    chat(story(), max_tokens=4, stream=True))
+            if answer.status == 200 and not answer.complete:
+                raise ConnectionError("cut off")
+        self.sims.clear_faults()
+        self.assertEqual(self.post(chat(story(), max_tokens=4))[0], 200)
+
+    def test_a_prefill_worker_dies_and_returns(self):
+        """What it held fails with 502; once epp sees its death the other one does the work."""
+        dead, other = self.sims.of("prefill")
+        failed, good, stop = [], [], threading.Event()
+
+        def client():
+            while not stop.is_set():
+                started = time.monotonic()
+                status, _, content = self.post(chat(story(), max_tokens=4))
+                (good if status == 200 else failed).append((started, status, content))
+
+        threads = [threading.Thread(target=client, daemon=True) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        try:
+            wait_until("both prefill workers are used", lambda: all(
+                self.sims.state(i)["finished"] for i in (dead, other)))
+            self.sims.fault(other, kind="die", server=self.sims.names[dead])
+            wait_until("epp sees it",
+                       lambda: self.epp.pool()[self.sims.names[dead]]["state"] != "fresh")
+            seen = time.monotonic()
+            wait_until("traffic goes on", lambda: len([1 for g in good if g[0] > seen]) > 30)
+            self.sims.fault(other, kind="none", server=self.sims.names[dead])
+            self.epp.wait_fresh(self.sims.names)
+            wait_until("the new life of it is used",
+                       lambda: self.sims.state(dead)["finished"] > 5)
+            back = time.monotonic()
+            wait_until("traffic goes on", lambda: len([1 for g in good if g[0] > back]) > 30)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        print(f"\n  {len(good)} answered, {len(failed)} failed while epp did not know yet")
+        # Blocks that decode was about to fetch went with it: that is the engine's own answer.
+        for _, status, content in failed:
+            self.assertTrue(status == 502 or b"no prefill has issued" in content, content)
+        self.assertEqual([f for f in failed if f[0] > seen], [])
+
+    def test_without_prefill_workers_decode_computes(self):
+        """epp names no worker then, and the sidecar asks none."""
+        before = self.moved()
+        alive = self.sims.of("decode")
+        self.sims.write_endpoints(self.endpoints_file, alive)
+        try:
+            self.epp.wait_fresh([self.sims.names[i] for i in alive])
+            status, _, content = self.post(chat(story(), max_tokens=4))
+            self.assertEqual(status, 200, content)
+        finally:
+            self.sims.write_endpoints(self.endpoints_file)
+        tokens = json.loads(content)["usage"]["prompt_tokens"]
+        now = self.moved()
+        self.assertEqual(now["decode", "computed_tokens"] - before["decode", "computed_tokens"],
+                         tokens)
+        self.assertEqual(now["prefill", "prompt_tokens"], before["prefill", "prompt_tokens"])
+
+
+class Nixl(KvTest):
+    def test_usage_is_prefills(self):
+        """Decode has all of the prompt; what counts as cached is what prefill found cached."""
+        prompt = story()
+        for stream in (False, True):
+            answers = [StreamedAnswer(self.envoy.port, harness.CHAT, chat(
+                prompt, max_tokens=4, stream=True, stream_options={"include_usage": True}))
+                       for _ in range(3)] if stream else [
+                json.loads(self.post(chat(prompt, max_tokens=4))[2]) for _ in range(3)]
+            cached = [(a.usage if stream else a["usage"])["prompt_tokens_details"]["cached_tokens"]
+                      for a in answers]
+            prefilled = [leg["cached_tokens"] for server in self.sims.of("prefill")
+                         for leg in self.legs(server)]
+            for value in cached:
+                self.assertIn(value, prefilled)
+
+
+class Moriio(KvTest):
+    KV = "moriio"
+    MORI = {"writeMode": True}
+
+    @classmethod
+    def connector(cls, server):
+        del server
+        return {"kvConnector": "nixlv2", "moriio": cls.MORI}
+
+
+class MoriioParallel(Moriio):
+    MORI = {"writeMode": True, "parallelDispatch": True,
+            "parallelDecodeWaitTimeout": f"{PREFILL_TIMEOUT_S}s"}
+    SAME_TIME = True
+
+
+class SharedStorage(KvTest):
+    KV = "shared-storage"
+    SIDECAR = {"kvConnector": "shared-storage"}
+
+    def check_decode(self, since, requests, tokens):
+        # Blocks that are not full are not stored.
+        self.assertLess(since("decode", "computed_tokens"), requests * (BLOCK_TOKENS + 1))
+        self.assertGreater(since("decode", "transferred_tokens"), tokens - requests * BLOCK_TOKENS)
+
+    def test_decode_is_asked_first(self):
+        for stream in (False, True):
+            with self.subTest(stream=stream):
+                before = self.moved()
+                declined = self.sims.total("declined", "decode")
+                body = chat(story(), max_tokens=4, stream=stream, cache_hit_threshold=0.8)
+                status, _, content = self.post(body)
+                self.assertEqual(status, 200, content)
+                self.assertNotIn(b"cache_threshold", content)
+                self.assertEqual(self.sims.total("declined", "decode"), declined + 1)
+                prefilled = self.moved()["prefill", "prompt_tokens"]
+                self.assertGreater(prefilled, before["prefill", "prompt_tokens"])
+                # Now that it is stored, nobody needs prefill.
+                status, _, content = self.post(body)
+                self.assertEqual(status, 200, content)
+                self.assertEqual(self.sims.total("declined", "decode"), declined + 1)
+                self.assertEqual(self.moved()["prefill", "prompt_tokens"], prefilled)
+
+
+class Sglang(KvTest):
+    KV = "sglang"
+    SIDECAR = {"kvConnector": "sglang"}
+    SAME_TIME = True
+
+
+class Mooncake(KvTest):
+    KV = "mooncake"
+    SAME_TIME = True
+
+    @classmethod
+    def connector(cls, server):
+        del server
+        # The simulated engines answer bootstrap queries on the port that serves.
+        return {"kvConnector": "mooncake", "mooncakeBootstrapPort": cls.sims.port}
+
+
+class Offloading(KvTest):
+    KV = "offloading"
+    SIDECAR = {"kvConnector": "offloading"}
+
+
+class EncodeTest(PodsTest):
+    """Images are encoded elsewhere, then prefilled elsewhere."""
+
+    EC = "nixl"
+    SIDECAR = {"kvConnector": "nixlv2", "ecConnector": "ec-nixl"}
+    FIRST = "prefill"  # the stage that needs what was encoded
+
+    @staticmethod
+    def body(images, **more):
+        body = chat(story(), max_tokens=4, **more)
+        body["messages"][0]["content"] = [
+            {"type": "text", "text": body["messages"][0]["content"]},
+            *({"type": "image_url", "image_url": {"url": f"{PNG}#{image}"}} for image in images)]
+        return body
+
+    def test_images(self):
+        for stream in (False, True):
+            with self.subTest(stream=stream):
+                names = ("encoded", "received", "computed")
+                def counts():
+                    return {(role, name): self.sims.total(f"media_{name}", role)
+                            for role in ("encode", "prefill", "decode") for name in names}
+                before, number = counts(), next(_number)
+                # The third is the first again.
+                images = [f"{number}-{i}" for i in (0, 1, 0)]
+                if stream:
+                    answer = StreamedAnswer(self.envoy.port, harness.CHAT,
+                                            self.body(images, stream=True))
+                    self.assertEqual((answer.status, answer.complete), (200, True))
+                else:
+                    status, _, content = self.post(self.body(images))
+                    self.assertEqual(status, 200, content)
+                now = counts()
+                done = {key: now[key] - before[key] for key in now if now[key] != before[key]}
+                self.assertEqual(done, {("encode", "encoded"): 2, (self.FIRST, "received"): 2})
+                each = [len(self.legs(i)) for i in self.sims.of("encode")]
+                self.assertEqual(len(set(each)), 1, "items go to the workers in turn")
+        self.assertEqual(self.sims.total("refused"), 0)
+
+    def test_text_is_not_encoded(self):
+        before = [len(self.legs(i)) for i in self.sims.of("encode")]
+        self.assertEqual(self.post(chat(story(), max_tokens=4))[0], 200)
+        self.assertEqual([len(self.legs(i)) for i in self.sims.of("encode")], before)
+
+    def test_encode_fails(self):
+        for fault in ({"kind": "http_error", "status": 500}, {"kind": "drop"}, {"kind": "truncate"}):
+            with self.subTest(fault=fault):
+                for server in self.sims.of("encode"):
+                    self.sims.fault(server, path="/v1/chat", **fault)
+                before = self.sims.total("prompt_tokens", "decode")
+                status, _, content = self.post(self.body(["x"]))
+                self.assertEqual(status, 502, content)
+                self.assertIn(b"encode worker", content)
+                self.assertEqual(self.sims.total("prompt_tokens", "decode"), before)
+                self.sims.clear_faults()
+
+
+class EncodeOnSharedStorage(EncodeTest):
+    EC = "example"
+    SIDECAR = {"kvConnector": "nixlv2", "ecConnector": "ec-example"}
+
+
+class EncodeThenDecode(EncodeTest):
+    """E/PD: no prefill workers."""
+    STAGES = ("encode", "decode")
+    POD_ROLES = ("decode", "decode", "encode", "encode")
+    FIRST = "decode"
+
+
+if __name__ == "__main__":
+    harness.main()
