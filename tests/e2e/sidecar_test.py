@@ -30,7 +30,6 @@ class KvTest(PodsTest):
 
     STAGES = ("prefill", "decode")
     POD_ROLES = ("prefill", "prefill", "decode", "decode")
-    SAME_TIME = False  # both legs at once
 
     @classmethod
     def setUpClass(cls):
@@ -75,7 +74,7 @@ class KvTest(PodsTest):
         self.assertEqual(since("prefill", "pending"), 0, "blocks that nobody fetched")
 
     def test_streamed_and_plain(self):
-        client, before, tokens, texts = self.client(), self.moved(), 0, []
+        client, before, tokens, answers = self.client(), self.moved(), 0, []
         for stream in (False, True):
             for api in ("chat", "completions"):
                 prompt = story()
@@ -100,9 +99,14 @@ class KvTest(PodsTest):
                 usage = pieces[-1].usage
                 self.assertEqual(usage.completion_tokens, 8)
                 tokens += usage.prompt_tokens
-                texts.append(text)
-        self.assertEqual(len(set(texts)), 4)
+                answers.append((api, prompt, text))
         self.check_handed_over(before, 4, tokens)
+        for api, prompt, text in answers:
+            path, body = (harness.CHAT, chat(prompt)) if api == "chat" else (
+                COMPLETIONS, {"model": "demo", "prompt": prompt})
+            alone = self.sims.ask(self.sims.of("decode")[0], "POST", path, {**body, "max_tokens": 8})
+            choice = json.loads(alone[2])["choices"][0]
+            self.assertEqual(choice.get("text") or choice["message"]["content"], text)
 
     def test_many_at_once_on_all_workers(self):
         before = self.moved()
@@ -117,7 +121,6 @@ class KvTest(PodsTest):
         self.assertEqual(set(answers), {(200, True)})
         received = self.moved()["decode", "received"] - before["decode", "received"]
         self.assertIn(received, (24, 0))  # shared storage counts otherwise
-        self.assertEqual(self.moved()["decode", "refused"], before["decode", "refused"])
         used = {self.POD_ROLES[i] for i in range(len(self.POD_ROLES))
                 if any(r["path"] == harness.CHAT for r in self.legs(i))}
         self.assertEqual(used, {"prefill", "decode"})
@@ -143,9 +146,10 @@ class KvTest(PodsTest):
                 json.loads(content)
                 self.assertIn("application/json", headers["content-type"])
                 self.sims.clear_faults()
-        # Nobody computed those prompts in prefill's place.
-        self.assertEqual(self.moved()["decode", "computed_tokens"],
-                         before["decode", "computed_tokens"])
+        # Nobody computed those prompts in prefill's place. Of an answer that was cut off the blocks
+        # were there, and decode may have had them.
+        computed = self.moved()["decode", "computed_tokens"] - before["decode", "computed_tokens"]
+        self.assertLessEqual(computed, 1)
         self.assertEqual(self.post(chat(story(), max_tokens=4))[0], 200)
 
     DECODE_FAULTS = (
@@ -207,7 +211,7 @@ class KvTest(PodsTest):
         print(f"\n  {len(good)} answered, {len(failed)} failed while epp did not know yet")
         # Blocks that decode was about to fetch went with it: that is the engine's own answer.
         for _, status, content in failed:
-            self.assertTrue(status == 502 or b"no prefill has issued" in content, content)
+            self.assertTrue(status == 502 or b"kv transfer" in content, content)
         self.assertEqual([f for f in failed if f[0] > seen], [])
 
     def test_without_prefill_workers_decode_computes(self):
@@ -258,7 +262,6 @@ class Moriio(KvTest):
 class MoriioParallel(Moriio):
     MORI = {"writeMode": True, "parallelDispatch": True,
             "parallelDecodeWaitTimeout": f"{PREFILL_TIMEOUT_S}s"}
-    SAME_TIME = True
 
 
 class SharedStorage(KvTest):
@@ -292,12 +295,10 @@ class SharedStorage(KvTest):
 class Sglang(KvTest):
     KV = "sglang"
     SIDECAR = {"kvConnector": "sglang"}
-    SAME_TIME = True
 
 
 class Mooncake(KvTest):
     KV = "mooncake"
-    SAME_TIME = True
 
     @classmethod
     def connector(cls, server):
@@ -306,9 +307,65 @@ class Mooncake(KvTest):
         return {"kvConnector": "mooncake", "mooncakeBootstrapPort": cls.sims.port}
 
 
+    def test_a_restarted_worker_is_asked_anew(self):
+        """Nothing failed while it was away, so only decode can tell that its engine is another."""
+        for i in range(12):
+            self.assertEqual(self.post(chat(story(), max_tokens=4))[0], 200)
+        first, second = self.sims.of("prefill")
+        for dead, other in ((first, second), (second, first)):
+            self.sims.fault(other, kind="die", server=self.sims.names[dead])
+            self.sims.fault(other, kind="none", server=self.sims.names[dead])
+        self.epp.wait_fresh(self.sims.names)
+        for i in range(12):
+            status, _, content = self.post(chat(story(), max_tokens=4))
+            self.assertEqual(status, 200, content)
+
+
 class Offloading(KvTest):
     KV = "offloading"
     SIDECAR = {"kvConnector": "offloading"}
+
+
+class PullOffloading(PodsTest):
+    """The cached beginning of a prompt comes from a third worker; epp says from which."""
+
+    STAGES = ("prefill", "decode")
+    POD_ROLES = ("prefill", "prefill", "decode", "decode")
+    ROUTER_PLUGINS = ("{type: p2p-source-producer}", "{type: prefix-cache-scorer}")
+    EPP_OPTIONS = ("--allow-experimental-plugins",)
+    KV = "offloading"
+    SIDECAR = {"kvConnector": "offloading"}
+
+    def prefer(self, server, other):
+        self.sims.pin_metrics(server, waiting=0)
+        self.sims.pin_metrics(other, waiting=50)
+        wait_until("epp sees the queues", lambda: [
+            self.epp.pool()[self.sims.names[i]]["waiting"] for i in (server, other)] == [0, 50])
+
+    def test_prefill_fetches_what_another_worker_has(self):
+        first, second = self.sims.of("prefill")
+        for stream in (False, True):
+            with self.subTest(stream=stream):
+                prompt = story()
+                self.prefer(first, second)
+                self.assertEqual(self.post(chat(prompt, max_tokens=4))[0], 200)
+                self.prefer(second, first)
+                before = self.sims.state(second)
+                status, _, content = self.post(
+                    chat(f"{prompt} And then?", max_tokens=4, stream=stream))
+                self.assertEqual(status, 200, content)
+                now = self.sims.state(second)
+                self.assertGreater(now["transfers"]["pulled_tokens"],
+                                   before["transfers"]["pulled_tokens"] + 200)
+                self.assertLess(now["computed_tokens"] - before["computed_tokens"],
+                                3 * BLOCK_TOKENS)
+        self.assertEqual(self.sims.total("refused"), 0)
+        self.assertEqual(self.sims.total("received", "decode"), 4)
+
+
+class PullNixl(PullOffloading):
+    KV = "nixl"
+    SIDECAR = {"kvConnector": "nixlv2", "enableP2PPull": True}
 
 
 class EncodeTest(PodsTest):
@@ -333,7 +390,9 @@ class EncodeTest(PodsTest):
                 def counts():
                     return {(role, name): self.sims.total(f"media_{name}", role)
                             for role in ("encode", "prefill", "decode") for name in names}
-                before, number = counts(), next(_number)
+                def encoded():
+                    return [len(self.legs(i)) for i in self.sims.of("encode")]
+                before, number, each = counts(), next(_number), encoded()
                 # The third is the first again.
                 images = [f"{number}-{i}" for i in (0, 1, 0)]
                 if stream:
@@ -346,8 +405,8 @@ class EncodeTest(PodsTest):
                 now = counts()
                 done = {key: now[key] - before[key] for key in now if now[key] != before[key]}
                 self.assertEqual(done, {("encode", "encoded"): 2, (self.FIRST, "received"): 2})
-                each = [len(self.legs(i)) for i in self.sims.of("encode")]
-                self.assertEqual(len(set(each)), 1, "items go to the workers in turn")
+                self.assertEqual([n - b for n, b in zip(encoded(), each)], [1, 1],
+                                 "items go to the workers in turn")
         self.assertEqual(self.sims.total("refused"), 0)
 
     def test_text_is_not_encoded(self):
