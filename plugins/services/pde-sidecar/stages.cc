@@ -234,7 +234,9 @@ Task<bool> Exchange::Probe(const Target& target) {
 Task<bool> Exchange::AskEngine(Facts& facts) {
   const std::string key = facts.prefiller.text();
   auto known = lane_.engines.find(key);
-  if (known == lane_.engines.end() || known->second.until < std::chrono::steady_clock::now()) {
+  facts.engine_remembered =
+      known != lane_.engines.end() && known->second.until >= std::chrono::steady_clock::now();
+  if (!facts.engine_remembered) {
     const Target server = lane_.shared.connector->AskAt(facts);
     const std::shared_ptr<Call> call = NewCall(server);
     ResponseHead head;
@@ -352,6 +354,19 @@ Task<void> Exchange::Together(const Target& target, const Facts& facts) {
     const CallError error = leg->decode->error();
     co_await DecodeFailed(error);
     co_return;
+  }
+  if (head.status >= 500 && facts.engine_remembered) {
+    // The prefill worker may live again, as an engine that decode was not told of.
+    lane_.engines.erase(leg->worker);
+    Facts renewed = facts;
+    renewed.id = RandomUuid(lane_.shared.host);
+    const bool known = co_await AskEngine(renewed);
+    if (!known || renewed.engine_id != facts.engine_id) {
+      leg->decode->Cancel();
+      Count(Stage::kDecode, since, false);
+      if (known) co_await Together(target, renewed);
+      co_return;
+    }
   }
   const bool ok = head.ok();
   co_await Relay(*leg->decode, std::move(head), std::nullopt);
