@@ -328,7 +328,8 @@ Task<void> Exchange::Together(const Target& target, const Facts& facts) {
   const auto leg = std::make_shared<PrefillLeg>(lane_.io);
   Leg prefill = connector.Prefill(facts);
   Leg decode = connector.Decode(facts, "");
-  FreeBodies();
+  // Both legs may be sent again, see below.
+  if (!facts.engine_remembered) FreeBodies();
   leg->head = HeadFor(prefill.set, prefill.body.size(), false);
   leg->body = std::move(prefill.body);
   leg->limit = config().prefill_timeout;
@@ -368,6 +369,7 @@ Task<void> Exchange::Together(const Target& target, const Facts& facts) {
       co_return;
     }
   }
+  FreeBodies();
   const bool ok = head.ok();
   co_await Relay(*leg->decode, std::move(head), std::nullopt);
   Count(Stage::kDecode, since, ok && !reply_.broken());
