@@ -69,7 +69,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
 
   // exchange.cc: the engine beside
   Task<void> PassThrough(const Target& target);
-  Task<void> DecodeBody(const Target& target, std::string_view body, const std::vector<Header>& set,
+  Task<void> DecodeBody(const Target& target, std::string body, const std::vector<Header>& set,
                         std::optional<int64_t> cached, bool chunks);
   Task<void> Relay(Call& call, ResponseHead head, std::optional<int64_t> cached);
   Task<void> RelayCounted(Call& call, ResponseHead head, int64_t cached);
@@ -99,6 +99,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   std::string HeadFor(const std::vector<Header>& set, size_t body_bytes, bool readable) const;
   std::string HeadLines(const Headers& headers) const;
   Headers Forwarded(bool readable) const;
+  // The bodies are not needed any more; answers may take long.
+  void FreeBodies();
   // Counts a stage that has ended, and puts it on record.
   void Count(Stage stage, std::chrono::steady_clock::time_point since, bool ok, const Call& call,
              int status, uint32_t calls = 1);
@@ -125,7 +127,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   bool over_ = false;
   bool client_gone_ = false;
   Record record_;
-  bool prefill_pending_ = false;  // and the record waits for it
+  int prefills_pending_ = 0;  // the record waits for them
 };
 
 }  // namespace sidecar

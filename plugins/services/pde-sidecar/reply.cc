@@ -14,10 +14,11 @@ std::string StatusLine(int status, std::string_view reason) {
   return out + "\r\n";
 }
 
-std::string ChunkSize(size_t size) {
+void AppendChunkSize(std::string& out, size_t size) {
   std::array<char, 16> text;
   const auto end = std::to_chars(text.data(), text.data() + text.size(), size, 16).ptr;
-  return std::string(text.data(), end) + "\r\n";
+  out.append(text.data(), end);
+  out += "\r\n";
 }
 
 }  // namespace
@@ -49,11 +50,15 @@ std::string_view ReasonOf(int status) {
   }
 }
 
+void Reply::Note(size_t bytes) {
+  if (sent_ == 0 && bytes > 0) first_ = std::chrono::steady_clock::now();
+  sent_ += bytes;
+}
+
 Task<bool> Reply::Write(std::string_view first, std::string_view second, std::string_view third) {
   const error_code error = co_await stream_.Write(first, second, third, config_.stream_timeout);
   if (error) broken_ = true;
-  if (sent_ == 0) first_ = std::chrono::steady_clock::now();
-  sent_ += first.size() + second.size() + third.size();
+  Note(first.size() + second.size() + third.size());
   co_return !broken_;
 }
 
@@ -112,11 +117,28 @@ Task<bool> Reply::Piece(std::string_view piece) {
   if (head_only_ || piece.empty()) co_return !broken_;
   std::string before = std::move(pending_);
   pending_.clear();
-  if (chunked_) {
-    before += ChunkSize(piece.size());
-  }
+  if (chunked_) AppendChunkSize(before, piece.size());
   const bool sent = co_await Write(before, piece, chunked_ ? "\r\n" : "");
   co_return sent;
+}
+
+void Reply::Add(std::string_view piece) {
+  if (head_only_ || piece.empty()) return;
+  if (chunked_) AppendChunkSize(pending_, piece.size());
+  pending_ += piece;
+  if (chunked_) pending_ += "\r\n";
+}
+
+bool Reply::FlushNow() {
+  if (pending_.empty()) return !broken_;
+  const size_t sent = stream_.WriteNow(pending_);
+  Note(sent);
+  if (sent < pending_.size()) {
+    pending_.erase(0, sent);
+    return false;
+  }
+  Empty(pending_);
+  return true;
 }
 
 Task<bool> Reply::Flush() {
@@ -129,7 +151,8 @@ Task<bool> Reply::Flush() {
 
 Task<bool> Reply::End() {
   if (chunked_ && !head_only_) pending_ += "0\r\n\r\n";
-  ended_ = co_await Flush();
+  ended_ = FlushNow();
+  if (!ended_) ended_ = co_await Flush();
   co_return ended_;
 }
 

@@ -32,7 +32,11 @@ class Reply {
   // An answer in pieces. The head is kept until the first piece, or Flush.
   void Begin(int status, std::string_view reason, Headers headers, const Framing& framing);
   Task<bool> Piece(std::string_view piece);
+  // Keeps a piece as well.
+  void Add(std::string_view piece);
   Task<bool> Flush();
+  // True when what was kept could be sent without waiting.
+  bool FlushNow();
   Task<bool> End();
 
   bool begun() const { return begun_; }
@@ -48,6 +52,7 @@ class Reply {
   bool closes() const { return close_; }
 
  private:
+  void Note(size_t bytes);  // as sent
   Task<bool> Write(std::string_view first, std::string_view second, std::string_view third);
 
   Stream& stream_;

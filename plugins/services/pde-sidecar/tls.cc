@@ -348,34 +348,43 @@ Task<error_code> TlsSession::Handshake(Milliseconds limit) {
   co_return asio::error::connection_reset;
 }
 
-Task<error_code> TlsSession::Read(std::string& buffer, size_t max, Milliseconds limit) {
+Task<error_code> TlsSession::Read(std::string& buffer, char* scratch, size_t max,
+                                  Milliseconds limit) {
   const auto self = shared_from_this();
   const auto until = std::chrono::steady_clock::now() + limit;
-  const size_t before = buffer.size();
   for (;;) {
     // Also what Poll took while this waited.
     if (!early_.empty()) {
       buffer += early_;
-      early_.clear();
+      std::string().swap(early_);
       co_return error_code();
     }
     if (!alive()) co_return asio::error::connection_reset;
     error_code error;
     bool done = false;
+    size_t all = 0;
     do {
-      const size_t at = buffer.size();
       size_t got = 0;
-      buffer.resize(at + std::min(kRecordBytes, max - (at - before)));
       ERR_clear_error();
-      done = Done(SSL_read_ex(Ssl(ssl_), buffer.data() + at, buffer.size() - at, &got), &error);
-      buffer.resize(at + (done && !error ? got : 0));
-    } while (done && !error && buffer.size() - before < max && SSL_has_pending(Ssl(ssl_)) == 1);
+      done = Done(SSL_read_ex(Ssl(ssl_), scratch + all, max - all, &got), &error);
+      if (done && !error) all += got;
+    } while (done && !error && all < max && SSL_has_pending(Ssl(ssl_)) == 1);
+    buffer.append(scratch, all);
     // An error behind bytes is found again by the next read.
-    if (buffer.size() != before) co_return error_code();
+    if (all != 0) co_return error_code();
     if (done) co_return error;
     error = co_await Wait(until);
     if (error && early_.empty()) co_return error;
   }
+}
+
+size_t TlsSession::WriteNow(std::string_view bytes) {
+  if (!alive() || bytes.empty()) return 0;
+  size_t sent = 0;
+  error_code error;
+  ERR_clear_error();
+  const bool done = Done(SSL_write_ex(Ssl(ssl_), bytes.data(), bytes.size(), &sent), &error);
+  return done && !error ? sent : 0;
 }
 
 Task<error_code> TlsSession::Write(std::string_view bytes, Milliseconds limit) {
@@ -400,14 +409,15 @@ Task<error_code> TlsSession::Write(std::string_view bytes, Milliseconds limit) {
 TlsSession::State TlsSession::Poll() {
   if (!early_.empty()) return State::kBytes;
   if (!alive()) return State::kEnd;
-  early_.resize(kRecordBytes);
+  std::array<char, kRecordBytes> bytes;
   size_t got = 0;
   error_code error;
   ERR_clear_error();
-  const bool done = Done(SSL_read_ex(Ssl(ssl_), early_.data(), early_.size(), &got), &error);
-  early_.resize(done && !error ? got : 0);
+  const bool done = Done(SSL_read_ex(Ssl(ssl_), bytes.data(), bytes.size(), &got), &error);
   if (!done) return State::kNothing;
-  return error ? State::kEnd : State::kBytes;
+  if (error) return State::kEnd;
+  early_.assign(bytes.data(), got);
+  return State::kBytes;
 }
 
 void TlsSession::SayEnd() {
