@@ -75,7 +75,10 @@ class Mori final : public Connector {
   }
   std::string HostList(const std::vector<std::string>& hosts) const {
     std::string out = "[";
-    for (const std::string& host : hosts) out += (out.size() > 1 ? "," : "") + Host(host);
+    for (const std::string& host : hosts) {
+      if (out.size() > 1) out += ',';
+      out += Host(host);
+    }
     return out + "]";
   }
   void AddShared(const Facts& facts, Splice& params, const std::vector<std::string>& hosts,
