@@ -18,6 +18,7 @@ namespace {
 constexpr Milliseconds kIdleGrace{1'000};  // a request may be on its way while we say good-bye
 constexpr Milliseconds kDrainTick{100};
 constexpr Milliseconds kEngineTick{1'000};
+constexpr Milliseconds kFilesTick{250};
 
 // Listening sockets, lent by the host, or our own where the host lends none.
 class Sockets {
@@ -154,7 +155,53 @@ struct Server::Impl {
     }
   }
 
+  epp::Status MakeTls() {
+    const TlsConfig& tls = config.tls;
+    std::string why;
+    if (tls.listen) {
+      TlsOptions options;
+      options.server = true;
+      options.directory = tls.cert_path;
+      shared.listener_tls = TlsContext::Create(std::move(options), &why);
+      if (!shared.listener_tls) return {EPP_UNAVAILABLE, "certPath: " + why};
+    }
+    for (size_t stage = 0; stage < tls.hops.size(); ++stage) {
+      if (!tls.hops[stage].on) continue;
+      TlsOptions options;
+      options.verify = tls.hops[stage].verify;
+      if (options.verify) options.ca_file = tls.ca_file;
+      options.name = tls.name;
+      shared.hop_tls[stage] = TlsContext::Create(std::move(options), &why);
+      if (!shared.hop_tls[stage]) return {EPP_UNAVAILABLE, "tlsCaFile: " + why};
+    }
+    return {};
+  }
+
+  // Follows the files of certificates.
+  Task<void> LookAtFiles(Thread& thread) {
+    std::vector<TlsContext*> contexts{shared.listener_tls.get()};
+    for (const auto& context : shared.hop_tls) contexts.push_back(context.get());
+    std::erase_if(contexts, [](const TlsContext* context) {
+      return context == nullptr ||
+             (context->options().directory.empty() && context->options().ca_file.empty());
+    });
+    while (!contexts.empty()) {
+      co_await Sleep(thread.lane.io, kFilesTick);
+      for (TlsContext* context : contexts) {
+        std::string what;
+        const TlsContext::Seen seen = context->Look(&what);
+        if (seen == TlsContext::Seen::kReloaded) {
+          shared.host.Log(EPP_LOG_INFO, "new connections use the certificates now in " + what);
+        } else if (seen == TlsContext::Seen::kRefused) {
+          shared.host.Log(EPP_LOG_ERROR,
+                          "changed certificates are not used, those before stay: " + what);
+        }
+      }
+    }
+  }
+
   Task<void> TurnAway(asio::ip::tcp::socket socket) {
+    if (shared.listener_tls) co_return;  // a handshake would cost more than we have
     Stream stream(std::move(socket));
     const RequestHead unknown;
     Reply reply(stream, unknown, config, true);
@@ -166,7 +213,7 @@ struct Server::Impl {
 
   // Whether the engine takes connections, for readiness.
   Task<void> LookAtEngine(Thread& thread) {
-    const Target engine{config.engine_host, config.engine_port, false};
+    const Target engine{config.engine_host, config.engine_port};
     for (;;) {
       error_code error;
       const auto address = asio::ip::make_address(engine.host, error);
@@ -203,6 +250,8 @@ Server::Server(Config config, epp::Host host)
 Server::~Server() { Stop(); }
 
 epp::Status Server::Start() {
+  epp::Status secured = impl_->MakeTls();
+  if (!secured.ok()) return secured;
   for (uint32_t i = 0; i < impl_->config.threads; ++i) {
     auto& thread = impl_->threads.emplace_back(std::make_unique<Impl::Thread>(impl_->shared));
     epp::Status status = impl_->Listen(*thread);
@@ -213,6 +262,7 @@ epp::Status Server::Start() {
     }
   }
   Spawn(impl_->threads.front()->lane.io, impl_->LookAtEngine(*impl_->threads.front()));
+  Spawn(impl_->threads.front()->lane.io, impl_->LookAtFiles(*impl_->threads.front()));
   for (const auto& thread : impl_->threads) {
     for (Listener& listener : thread->listeners) {
       Spawn(thread->lane.io, impl_->Accept(*thread, listener));
