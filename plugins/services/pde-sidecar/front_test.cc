@@ -391,14 +391,18 @@ TEST(StreamTest, AnEngineThatFallsSilentIsCutInTime) {
 }
 
 TEST(StreamTest, AnAnswerThatIsCutIsCutForTheClientToo) {
+  const FakeWorker prefill("{}");
   const FakeWorker decode([&](const Received&, const Writer& write) {
-    write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + Chunk("half") + "zz\r\n");
+    write(StreamHead() + Chunk("data: half\n\n") + "zz\r\n");
   });
   Rig rig;
   rig.Start(decode);
-  const Response response = Post(rig.port(), kChat, kBody);
-  EXPECT_EQ(response.status, 200);
-  EXPECT_FALSE(response.complete);
+  for (const std::string& worker : {std::string(), prefill.address()}) {
+    const Response response = Post(rig.port(), kChat, kBody, {{kPrefill, worker}});
+    EXPECT_EQ(response.status, 200);
+    EXPECT_EQ(response.body, "data: half\n\n");
+    EXPECT_FALSE(response.complete);
+  }
 }
 
 TEST(StreamTest, AClientThatLeavesEndsTheEnginesRequest) {
