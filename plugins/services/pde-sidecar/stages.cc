@@ -249,7 +249,9 @@ Task<bool> Exchange::Probe(const Target& target) {
 Task<bool> Exchange::AskEngine(Facts& facts) {
   const std::string key = facts.prefiller.text();
   auto known = lane_.engines.find(key);
-  if (known == lane_.engines.end() || known->second.until < std::chrono::steady_clock::now()) {
+  facts.engine_remembered =
+      known != lane_.engines.end() && known->second.until >= std::chrono::steady_clock::now();
+  if (!facts.engine_remembered) {
     const Target server = lane_.shared.connector->AskAt(facts);
     const std::shared_ptr<Call> call = NewCall(server);
     ResponseHead head;
@@ -352,7 +354,8 @@ Task<void> Exchange::Together(const Target& target, const Facts& facts) {
   const auto leg = std::make_shared<PrefillLeg>(lane_.io);
   Leg prefill = connector.Prefill(facts);
   Leg decode = connector.Decode(facts, "");
-  FreeBodies();
+  // Both legs may be sent again, see below.
+  if (!facts.engine_remembered) FreeBodies();
   leg->head = HeadFor(prefill.set, prefill.body.size(), false);
   leg->body = std::move(prefill.body);
   leg->limit = config().prefill_timeout;
@@ -381,6 +384,20 @@ Task<void> Exchange::Together(const Target& target, const Facts& facts) {
     co_await DecodeFailed(error);
     co_return;
   }
+  if (head.status >= 500 && facts.engine_remembered) {
+    // The prefill worker may live again, as an engine that decode was not told of.
+    lane_.engines.erase(leg->worker);
+    Facts renewed = facts;
+    renewed.id = RandomUuid(lane_.shared.host);
+    const bool known = co_await AskEngine(renewed);
+    if (!known || renewed.engine_id != facts.engine_id) {
+      leg->decode->Cancel();
+      Count(Stage::kDecode, since, false);
+      if (known) co_await Together(target, renewed);
+      co_return;
+    }
+  }
+  FreeBodies();
   const bool ok = head.ok();
   const int status = head.status;
   co_await Relay(*leg->decode, std::move(head), std::nullopt);
