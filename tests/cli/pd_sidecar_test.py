@@ -152,6 +152,28 @@ secure-proxy: true
                           ["--configuration-file=/missing"]):
             self.assertEqual(run("--print", *arguments).returncode, 64)
 
+    def test_case_067_to_069_what_does_not_fit_is_refused(self):
+        for arguments, name in ((["--port=abc"], "--port"), (["--port=65536"], "port"),
+                                (["--model-server-port=0"], "modelServerPort"),
+                                (["--vllm-port=65536"], "modelServerPort"),
+                                (["--port=65535", "--data-parallel-size=2"], "port 65535"),
+                                (["--data-parallel-size=0"], "dataParallelSize"),
+                                (["--data-parallel-size=-1"], "--data-parallel-size"),
+                                (["--p2p-connector-port=0"], "p2pConnectorPort"),
+                                (["--p2p-connector-port=65536"], "p2pConnectorPort"),
+                                (["--p2p-connector-port=65535", "--data-parallel-size=2"], "p2pConnectorPort"),
+                                (["--enable-tls=engine"], "enableTLS"),
+                                (["--enable-tls=decoder,"], ""), (["--enable-tls=decoder,prefiller"], ""),
+                                (["--tls-insecure-skip-verify=x"], "tlsInsecureSkipVerify")):
+            done = run("--print", "--allowed-targets=*", *arguments)
+            text = done.stderr
+            if done.returncode == 0:
+                done = subprocess.run([EPP, "check", "-"], input=done.stdout, text=True, capture_output=True,
+                                      timeout=60, check=False)
+                text = done.stdout + done.stderr
+            self.assertEqual(done.returncode == 0, name == "", (arguments, text))
+            self.assertIn(name, text)
+
     def test_case_068_the_pool(self):
         for pool in ("a", "a/b"):
             self.config("--inference-pool", pool)

@@ -4,6 +4,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,8 @@ namespace sidecar {
 using Milliseconds = std::chrono::milliseconds;
 
 enum class Stage : uint8_t { kEncode, kPrefill, kDecode };
+
+class Names;
 
 struct MoriConfig {
   bool write_mode = false;
@@ -29,6 +32,9 @@ struct MoriConfig {
   std::vector<std::string> remote_hosts;  // of the prefill side
   std::vector<std::string> decode_hosts;
   Milliseconds wait{30'000};  // for the outcome of prefill in parallel dispatch
+  Milliseconds dns_ttl{30'000};
+  Milliseconds dns_timeout{5'000};
+  std::shared_ptr<Names> names;  // of those hosts; null: as they are
 };
 
 // TLS with workers, and of one of the stages.

@@ -84,7 +84,7 @@ Task<void> Exchange::Run() {
 
 void Exchange::TellRecord() {
   const epp::Host& host = lane_.shared.host;
-  if (record_.hops.empty() && record_.status < 400) return;  // health
+  if (record_.api.empty()) return;
   if (!host.LogEnabled(EPP_LOG_INFO)) return;
   const double share = config().record_share;
   if (share < 1 && record_.plain() && host.random_unit() >= share) return;
@@ -93,6 +93,7 @@ void Exchange::TellRecord() {
 }
 
 void Exchange::Fell(Fallback fallback) {
+  if (record_.fell(fallback)) return;
   record_.Fell(fallback);
   lane_.shared.metrics.fallbacks[static_cast<size_t>(fallback)].Add(1);
 }
@@ -100,6 +101,7 @@ void Exchange::Fell(Fallback fallback) {
 Task<void> Exchange::Route() {
   const bool reads = head_.method == "GET" || head_.method == "HEAD";
   const std::string path(head_.path());
+  if (reads && (path == "/health" || path == "/sidecar/ready")) record_.api = {};
   if (reads && path == "/health") {
     co_await reply_.Whole(200, "", {}, "");
     co_return;

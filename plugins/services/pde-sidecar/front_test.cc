@@ -285,6 +285,7 @@ TEST_F(FrontTest, EveryRequestIsOnRecord) {
   rig_.config.allowed.Add("127.0.0.1", &bad);
   rig_.Start(decode_);
   Get(rig_.port(), "/health");
+  Get(rig_.port(), "/sidecar/ready");
   Get(rig_.port(), "/v1/models?key=secret");
   EXPECT_THAT(RecordOf(rig_),
               MatchesRegex(R"(\{"method":"GET","path":"/v1/models","api":"other",)"

@@ -29,6 +29,12 @@ Metrics::Metrics(const epp_host* host) {
        epp::Metric(host, EPP_METRIC_COUNTER, "llm_d_disagg_sidecar_request_errors_total",
                    "Stages that failed: no answer, or a status outside 2xx.", kStage),
        {"encode", "prefill", "decode"});
+  for (const auto& [name, help] :
+       {std::pair("moriio_dns_reresolve_total", "Host names that were looked up again."),
+        std::pair("moriio_dns_ip_changed_total", "Those that have another address."),
+        std::pair("moriio_dns_lookup_failures_total", "Those that have none.")}) {
+    names.push_back(epp::Metric(host, EPP_METRIC_COUNTER, name, help).With());
+  }
   const epp::Metric fell(host, EPP_METRIC_COUNTER, "llm_d_disagg_sidecar_fallbacks_total",
                          "Requests that were served otherwise than asked, by reason.", kReason);
   for (size_t i = 0; i < kFallbacks; ++i) fill(fallbacks, fell, {NameOf(static_cast<Fallback>(i))});

@@ -27,6 +27,7 @@ struct Metrics {
   std::vector<epp::Series> seconds;        // by Stage
   std::vector<epp::Series> errors;         // by Stage
   std::vector<epp::Series> fallbacks;      // by Fallback
+  std::vector<epp::Series> names;          // looked up again, changed, not found
 };
 
 // What all lanes share. Threads: any; the rest is constant.

@@ -86,12 +86,12 @@ enum ParamIndex : size_t {
   kPoolTimeout,
 };
 
-// A number of the environment, as the launchers of others set it; 0 when it is none.
-int64_t FromEnvironment(const char* name) {
+// A number of the environment, as the launchers of others set it; 0 when it is none up to `max`.
+int64_t FromEnvironment(const char* name, int64_t max = 65535) {
   const char* const text = std::getenv(name);
   if (text == nullptr) return 0;
   const long value = std::strtol(text, nullptr, 10);
-  return value >= 1 && value <= 65535 ? value : 0;
+  return value >= 1 && value <= max ? value : 0;
 }
 
 class PdeSidecar {
@@ -287,6 +287,14 @@ class PdeSidecar {
     m.remote_hosts = Texts(ctx, kRemoteHosts);
     m.decode_hosts = Texts(ctx, kDecodeHosts);
     m.wait = Time(ctx, kMoriWait);
+    constexpr int64_t kDay = 86'400;
+    if (const int64_t ttl = FromEnvironment("MORIIO_DNS_RESOLVE_TTL_SECONDS", kDay); ttl > 0) {
+      m.dns_ttl = std::chrono::seconds(ttl);
+    }
+    if (const int64_t limit = FromEnvironment("MORIIO_DNS_RESOLVE_TIMEOUT_SECONDS", kDay);
+        limit > 0) {
+      m.dns_timeout = std::chrono::seconds(limit);
+    }
     c.record_share = ctx.f64(kRecordShare);
     c.threads = u32(kThreads);
     c.max_connections = size(kConnections);

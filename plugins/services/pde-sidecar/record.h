@@ -45,7 +45,7 @@ struct Record {
   static constexpr size_t kHops = 64;  // further ones are only counted
 
   std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
-  std::string_view api = "other";           // static
+  std::string_view api = "other";           // static; empty: a probe, not to be told
   std::string_view stages = "decode-only";  // static
   std::vector<Hop> hops;
   size_t more_hops = 0;
@@ -60,6 +60,9 @@ struct Record {
 
   void Add(Hop hop);
   void Fell(Fallback fallback) { fallbacks |= 1u << static_cast<uint8_t>(fallback); }
+  bool fell(Fallback fallback) const {
+    return (fallbacks >> static_cast<uint8_t>(fallback) & 1) != 0;
+  }
   // Everything went as asked.
   bool plain() const;
   // As one JSON object. What clients wrote is shortened, and free of what is no plain ASCII.

@@ -9,6 +9,7 @@
 #include <map>
 #include <thread>
 
+#include "names.h"
 #include "reply.h"
 #include "session.h"
 
@@ -99,7 +100,17 @@ struct Server::Impl {
     std::thread thread;
   };
 
-  Impl(Config c, epp::Host h) : config(std::move(c)), shared(config, h), sockets(h) {
+  static Config WithNames(Config c) {
+    MoriConfig& mori = c.mori;
+    if (!mori.write_mode) return c;
+    std::vector<std::string> hosts = mori.remote_hosts;
+    hosts.insert(hosts.end(), mori.decode_hosts.begin(), mori.decode_hosts.end());
+    hosts.push_back(mori.local_host);
+    mori.names = std::make_shared<Names>(hosts);
+    return c;
+  }
+
+  Impl(Config c, epp::Host h) : config(WithNames(std::move(c))), shared(config, h), sockets(h) {
     shared.connector = MakeConnector(config);
   }
 
@@ -177,6 +188,34 @@ struct Server::Impl {
     return {};
   }
 
+  // The first lookups, before anything is served.
+  epp::Status FindNames() const {
+    const MoriConfig& mori = config.mori;
+    if (!mori.names || mori.names->empty()) return {};
+    asio::io_context io;
+    std::string missing;
+    const auto first = [&]() -> Task<void> {
+      missing = co_await mori.names->First(Names::System(io, mori.dns_timeout));
+    };
+    Spawn(io, first());
+    io.run();
+    if (missing.empty()) return {};
+    return {EPP_UNAVAILABLE, "moriio: host " + missing + " has no address"};
+  }
+
+  Task<void> FollowNames(Thread& thread) {
+    const MoriConfig& mori = config.mori;
+    if (!mori.names) co_return;
+    const std::vector<epp::Series>& metrics = shared.metrics.names;
+    co_await mori.names->Follow(thread.lane.io, mori.dns_ttl,
+                                Names::System(thread.lane.io, mori.dns_timeout),
+                                [&metrics](Names::News news) {
+                                  metrics[0].Add(1);
+                                  if (news == Names::News::kChanged) metrics[1].Add(1);
+                                  if (news == Names::News::kFailed) metrics[2].Add(1);
+                                });
+  }
+
   // Follows the files of certificates.
   Task<void> LookAtFiles(Thread& thread) {
     std::vector<TlsContext*> contexts{shared.listener_tls.get()};
@@ -250,8 +289,9 @@ Server::Server(Config config, epp::Host host)
 Server::~Server() { Stop(); }
 
 epp::Status Server::Start() {
-  epp::Status secured = impl_->MakeTls();
-  if (!secured.ok()) return secured;
+  epp::Status ready = impl_->MakeTls();
+  if (ready.ok()) ready = impl_->FindNames();
+  if (!ready.ok()) return ready;
   for (uint32_t i = 0; i < impl_->config.threads; ++i) {
     auto& thread = impl_->threads.emplace_back(std::make_unique<Impl::Thread>(impl_->shared));
     epp::Status status = impl_->Listen(*thread);
@@ -263,6 +303,7 @@ epp::Status Server::Start() {
   }
   Spawn(impl_->threads.front()->lane.io, impl_->LookAtEngine(*impl_->threads.front()));
   Spawn(impl_->threads.front()->lane.io, impl_->LookAtFiles(*impl_->threads.front()));
+  Spawn(impl_->threads.front()->lane.io, impl_->FollowNames(*impl_->threads.front()));
   for (const auto& thread : impl_->threads) {
     for (Listener& listener : thread->listeners) {
       Spawn(thread->lane.io, impl_->Accept(*thread, listener));
