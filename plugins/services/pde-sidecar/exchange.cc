@@ -78,7 +78,7 @@ Task<void> Exchange::Run() {
   if (record_.sent > 0) {
     record_.first_byte = std::chrono::duration<double>(reply_.first() - record_.since).count();
   }
-  if (!prefill_pending_) TellRecord();
+  if (prefills_pending_ == 0) TellRecord();
   lane_.shared.exchanges.fetch_sub(1);
 }
 

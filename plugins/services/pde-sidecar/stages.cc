@@ -335,8 +335,7 @@ Task<void> Exchange::RunPrefill(std::shared_ptr<PrefillLeg> leg) {
   co_await Fetch(leg->call, std::move(leg->head), leg->body, leg->limit, &leg->answer);
   std::string().swap(leg->body);
   Count(Stage::kPrefill, since, leg->answer.ok(), *leg->call, leg->answer.head.status);
-  prefill_pending_ = false;
-  if (over_) TellRecord();
+  if (--prefills_pending_ == 0 && over_) TellRecord();
   if (!leg->answer.ok()) {
     // What is known of its engines may be out of date.
     lane_.engines.erase(leg->worker);
@@ -362,7 +361,7 @@ Task<void> Exchange::Together(const Target& target, const Facts& facts) {
   leg->worker = facts.prefiller.text();
   leg->call = NewCall(facts.prefiller);
   leg->decode = NewCall(target);
-  prefill_pending_ = true;
+  ++prefills_pending_;
   Spawn(lane_.io, RunPrefill(leg));
 
   const auto since = std::chrono::steady_clock::now();
@@ -392,7 +391,7 @@ Task<void> Exchange::Together(const Target& target, const Facts& facts) {
     const bool known = co_await AskEngine(renewed);
     if (!known || renewed.engine_id != facts.engine_id) {
       leg->decode->Cancel();
-      Count(Stage::kDecode, since, false);
+      Count(Stage::kDecode, since, false, *leg->decode, head.status);
       if (known) co_await Together(target, renewed);
       co_return;
     }
@@ -420,7 +419,7 @@ Task<void> Exchange::TogetherHeld(const Target& target, const Facts& facts) {
   leg->worker = facts.prefiller.text();
   leg->call = NewCall(facts.prefiller);
   leg->decode = NewCall(target);
-  prefill_pending_ = true;
+  ++prefills_pending_;
   Spawn(lane_.io, RunPrefill(leg));
 
   const auto since = std::chrono::steady_clock::now();
