@@ -47,6 +47,8 @@ class KvTest(PodsTest):
         del server
         return cls.SIDECAR
 
+    APIS = ("chat", "completions", "responses")  # whose blocks are handed over
+
     def client(self):
         import openai  # only in the virtual environment
         return openai.OpenAI(base_url=f"http://127.0.0.1:{self.envoy.port}/v1", api_key="none",
@@ -74,35 +76,49 @@ class KvTest(PodsTest):
         self.assertEqual(since("decode", "transferred_tokens"), tokens - requests)
         self.assertEqual(since("prefill", "pending"), 0, "blocks that nobody fetched")
 
+    def ask(self, client, api, stream, prompt):
+        """Eight tokens by an OpenAI client: the text, the prompt's tokens, those generated."""
+        more = {"model": "demo", "stream": stream}
+        if api == "responses":
+            answer = client.responses.create(input=prompt, max_output_tokens=8, **more)
+            if not stream:
+                return answer.output_text, answer.usage.input_tokens, answer.usage.output_tokens
+            events = list(answer)
+            text = "".join(e.delta for e in events if e.type == "response.output_text.delta")
+            self.assertEqual(events[-1].type, "response.incomplete")
+            usage = events[-1].response.usage
+            return text, usage.input_tokens, usage.output_tokens
+        more["max_tokens"] = 8
+        if stream:
+            more["stream_options"] = {"include_usage": True}
+        if api == "chat":
+            answer = client.chat.completions.create(
+                messages=[{"role": "user", "content": prompt}], **more)
+        else:
+            answer = client.completions.create(prompt=prompt, **more)
+        pieces = list(answer) if stream else [answer]
+        choices = [p.choices[0] for p in pieces if p.choices]
+        self.assertEqual(choices[-1].finish_reason, "length")
+        if api == "completions":
+            text = "".join(c.text for c in choices)
+        else:
+            text = "".join((c.delta if stream else c.message).content or "" for c in choices)
+        return text, pieces[-1].usage.prompt_tokens, pieces[-1].usage.completion_tokens
+
     def test_streamed_and_plain(self):
         client, before, tokens, answers = self.client(), self.moved(), 0, []
-        for stream in (False, True):
-            for api in ("chat", "completions"):
+        for api in self.APIS:
+            for stream in (False, True):
                 prompt = story()
-                ask = {"model": "demo", "max_tokens": 8, "stream": stream}
-                if stream:
-                    ask["stream_options"] = {"include_usage": True}
-                if api == "chat":
-                    answer = client.chat.completions.create(
-                        messages=[{"role": "user", "content": prompt}], **ask)
-                else:
-                    answer = client.completions.create(prompt=prompt, **ask)
-                pieces = list(answer) if stream else [answer]
-                choices = [p.choices[0] for p in pieces if p.choices]
-                if api == "completions":
-                    text = "".join(c.text for c in choices)
-                elif stream:
-                    text = "".join(c.delta.content or "" for c in choices)
-                else:
-                    text = choices[0].message.content
-                self.assertEqual(len(text), 8 * 4)
-                self.assertEqual(choices[-1].finish_reason, "length")
-                usage = pieces[-1].usage
-                self.assertEqual(usage.completion_tokens, 8)
-                tokens += usage.prompt_tokens
+                text, prompt_tokens, generated = self.ask(client, api, stream, prompt)
+                self.assertEqual((len(text), generated), (8 * 4, 8))
+                tokens += prompt_tokens
                 answers.append((api, prompt, text))
-        self.check_handed_over(before, 4, tokens)
+        self.check_handed_over(before, len(answers), tokens)
+        # The same as one engine alone would say.
         for api, prompt, text in answers:
+            if api == "responses":
+                continue
             path, body = (harness.CHAT, chat(prompt)) if api == "chat" else (
                 COMPLETIONS, {"model": "demo", "prompt": prompt})
             alone = self.sims.ask(self.sims.of("decode")[0], "POST", path, {**body, "max_tokens": 8})
@@ -281,12 +297,15 @@ class BothAtOnce(KvTest):
 
 
 class Nixl(KvTest):
+    # Answers of other kinds say nothing of blocks, as vLLM's; decode computes.
+    APIS = ("chat", "completions")
+
     def test_other_apis(self):
         for path, body, received in (
                 ("/v1/chat/completions", chat(story(), max_completion_tokens=4), 1),
                 ("/v1/chat/completions", chat(story(), max_tokens=4, min_tokens=4), 1),
-                # vLLM says nothing of blocks in answers of this kind; decode computes.
                 ("/v1/messages", chat(story(), max_tokens=4), 0),
+                ("/v1/responses", {"model": "demo", "input": story(), "max_output_tokens": 4}, 0),
                 ("/inference/v1/generate", {"model": "demo",
                     "token_ids": list(range(next(_number), 10_000, 30)),
                     "sampling_params": {"max_tokens": 4}}, 1)):
@@ -332,6 +351,7 @@ class Nixl(KvTest):
 
 class Moriio(KvTest):
     KV = "moriio"
+    APIS = Nixl.APIS
     MORI = {"writeMode": True}
 
     @classmethod
@@ -341,6 +361,7 @@ class Moriio(KvTest):
 
 
 class MoriioParallel(BothAtOnce, Moriio):
+    APIS = KvTest.APIS
     MORI = {"writeMode": True, "parallelDispatch": True,
             "parallelDecodeWaitTimeout": f"{PREFILL_TIMEOUT_S}s"}
 
@@ -511,6 +532,20 @@ class EncodeTest(PodsTest):
 class EncodeOnSharedStorage(EncodeTest):
     EC = "example"
     SIDECAR = {"kvConnector": "nixlv2", "ecConnector": "ec-example"}
+
+
+class EncodeThenStorage(EncodeTest):
+    """A threshold that the client sends makes decode decline nothing: prefill has the media."""
+    KV = "shared-storage"
+    SIDECAR = {"kvConnector": "shared-storage", "ecConnector": "ec-nixl"}
+
+    @staticmethod
+    def body(images, **more):
+        return EncodeTest.body(images, cache_hit_threshold=0.9, **more)
+
+    def test_images(self):
+        super().test_images()
+        self.assertEqual(self.sims.total("declined"), 0)
 
 
 class EncodeThenDecode(EncodeTest):
