@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Disaggregated serving, whole: OpenAI client, Envoy, epp, a sidecar, engines that check what they are
-told. Prefill computes the prompt, decode none of it, and what fails shows as documented."""
+"""Disaggregated serving, whole: OpenAI client, Envoy, epp, a sidecar, engines that check what they
+are told. Prefill computes the prompt, decode none of it, and what fails shows as documented."""
 
 import http.client
 import itertools
@@ -121,7 +121,8 @@ class KvTest(PodsTest):
                 continue
             path, body = (harness.CHAT, chat(prompt)) if api == "chat" else (
                 COMPLETIONS, {"model": "demo", "prompt": prompt})
-            alone = self.sims.ask(self.sims.of("decode")[0], "POST", path, {**body, "max_tokens": 8})
+            body["max_tokens"] = 8
+            alone = self.sims.ask(self.sims.of("decode")[0], "POST", path, body)
             choice = json.loads(alone[2])["choices"][0]
             self.assertEqual(choice.get("text") or choice["message"]["content"], text)
 
@@ -322,7 +323,8 @@ class Nixl(KvTest):
         """What a client claims of blocks reaches no engine, with prefill and without."""
         claims = {"kv_transfer_params": {"do_remote_prefill": True, "remote_engine_id": "x"},
                   "bootstrap_room": 1}
-        headers = {"x-prefiller-host-port": "192.0.2.1:1", "x-kv-cache-source-host-port": "192.0.2.1:2"}
+        headers = {"x-prefiller-host-port": "192.0.2.1:1",
+                   "x-kv-cache-source-host-port": "192.0.2.1:2"}
         self.assertEqual(self.post(chat(story(), max_tokens=4, **claims), headers)[0], 200)
         alive = self.sims.of("decode")
         self.sims.write_endpoints(self.endpoints_file, alive)
