@@ -12,7 +12,7 @@ import unittest
 import harness
 from disagg_test import PNG
 from pods import PodsTest
-from stack import StreamedAnswer, chat, wait_until
+from stack import StreamedAnswer, call, chat, wait_until
 
 COMPLETIONS = "/v1/completions"
 PREFILL_TIMEOUT_S = 0.4
@@ -217,8 +217,10 @@ class KvTest(PodsTest):
                 wait_until("nobody works", lambda: not (
                     self.sims.total("running") or self.sims.total("waiting")), 5)
                 if what == "prefill hangs":
-                    time.sleep(0.4)  # nothing may come of it later
-                    self.assertEqual(self.sims.total("generated_tokens"), generated)
+                    # Had it been kept, it would be served before another one that waits as long.
+                    self.assertEqual(self.post(chat(story(), max_tokens=4))[0], 200)
+                    wait_until("prefill is done", lambda: not self.sims.total("running"))
+                    self.assertEqual(self.sims.total("generated_tokens"), generated + 1 + 4)
                 self.sims.clear_faults()
 
     def test_a_prefill_worker_dies_and_returns(self):
@@ -298,8 +300,23 @@ class BothAtOnce(KvTest):
 
 
 class Nixl(KvTest):
+    SIDECAR = {"kvConnector": "nixlv2", "prefillMaxRetries": 1, "prefillRetryBackoff": "10ms"}
     # Answers of other kinds say nothing of blocks, as vLLM's; decode computes.
     APIS = ("chat", "completions")
+
+    def test_prefill_is_tried_again(self):
+        for fault in ({"kind": "http_error", "status": 503}, {"kind": "drop"}):
+            with self.subTest(fault=fault):
+                # Whichever of the workers it is.
+                self.sims.write_endpoints(self.endpoints_file, (0, *self.sims.of("decode")))
+                self.epp.wait_fresh([self.sims.names[i] for i in (0, *self.sims.of("decode"))])
+                self.sims.fault(0, path="/v1/chat", count=1, **fault)
+                asked, before = len(self.legs(0)), self.moved()
+                self.assertEqual(self.post(chat(story(), max_tokens=4))[0], 200)
+                self.assertEqual(len(self.legs(0)), asked + 2)
+                self.assertEqual(self.moved()["decode", "received"],
+                                 before["decode", "received"] + 1)
+                self.sims.write_endpoints(self.endpoints_file)
 
     def test_other_apis(self):
         for path, body, received in (
@@ -428,6 +445,109 @@ class Mooncake(BothAtOnce):
 class Offloading(KvTest):
     KV = "offloading"
     SIDECAR = {"kvConnector": "offloading"}
+
+
+class Chunked(PodsTest):
+    """Decode is asked for a few tokens at a time; only the first time for blocks of prefill."""
+
+    STAGES = ("prefill", "decode")
+    POD_ROLES = ("prefill", "decode")
+    SIDECAR = {"kvConnector": "nixlv2", "decodeChunkSize": 4}
+
+    def test_streamed_and_plain(self):
+        for stream in (False, True):
+            with self.subTest(stream=stream):
+                received = self.sims.total("received", "decode")
+                asked = len(self.legs(1))
+                body = chat(story(), max_tokens=10, stream=stream)
+                if stream:
+                    answer = StreamedAnswer(self.envoy.port, harness.CHAT, body)
+                    self.assertEqual((answer.status, answer.complete), (200, True))
+                    text = "".join(c["delta"].get("content") or ""
+                                   for e in answer.events for c in e["choices"])
+                    usage = answer.usage
+                else:
+                    status, _, content = self.post(body)
+                    self.assertEqual(status, 200, content)
+                    choice = json.loads(content)["choices"][0]
+                    self.assertEqual(choice["finish_reason"], "length")
+                    text, usage = choice["message"]["content"], json.loads(content)["usage"]
+                self.assertEqual((len(text), usage["completion_tokens"]), (10 * 4, 10))
+                self.assertEqual(len(self.legs(1)), asked + 3)
+                self.assertEqual(self.sims.total("received", "decode"), received + 1)
+
+
+class DecodePods(PodsTest):
+    """A decode pod loses its engine, then its sidecar; the other pod goes on."""
+
+    STAGES = ("prefill", "decode")
+    POD_ROLES = ("prefill", "decode", "decode")
+    ENGINE, OTHER = 1, 2
+
+    def run_while(self, what):
+        """What clients got, as (sent, status, content), while `what` was going on."""
+        done, stop = [], threading.Event()
+
+        def client():
+            while not stop.is_set():
+                sent = time.monotonic()
+                status, _, content = self.post(chat(story(), max_tokens=30))
+                done.append((sent, status, content))
+
+        threads = [threading.Thread(target=client, daemon=True) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        try:
+            wait_until("both engines are used", lambda: all(
+                self.sims.state(i)["running"] for i in (self.ENGINE, self.OTHER)))
+            what()
+            seen = time.monotonic()
+            wait_until("traffic goes on",
+                       lambda: len([1 for d in done if d[0] > seen and d[1] == 200]) > 20)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        self.assertEqual([d for d in done if d[0] > seen and d[1] != 200], [])
+        return done
+
+    def seen_dead(self):
+        wait_until("epp sees it",
+                   lambda: self.epp.pool()[self.sims.names[self.ENGINE]]["state"] != "fresh")
+
+    def test_1_the_engine_dies_and_returns(self):
+        def die():
+            self.sims.fault(self.OTHER, kind="die", server=self.sims.names[self.ENGINE])
+            self.seen_dead()
+            wait_until("the sidecar says so", lambda: not self.sidecars[0].get(
+                "/admin/status")["ready"] or call(
+                    self.sims.port, "GET", "/sidecar/ready",
+                    host=self.sims.addresses[self.ENGINE])[0] == 503)
+        done = self.run_while(die)
+        # Those that were there when it died, and those sent before epp knew.
+        self.assertLessEqual({status for _, status, _ in done}, {200, 502, 503})
+        self.sims.clear_faults()
+        self.epp.wait_fresh(self.sims.names)
+        self.run_while(lambda: None)
+
+    def test_2_the_sidecar_is_killed(self):
+        dead = None
+        def die():
+            nonlocal dead
+            self.sidecars[0].child.process.kill()
+            self.sidecars[0].child.process.wait()
+            pod = f"{self.sims.addresses[self.ENGINE]}:{self.sims.port}"
+            wait_until("Envoy finds its connections closed", lambda: (
+                f"picked_endpoint::{pod}::cx_active::0" in call(
+                    self.envoy.admin_port, "GET", "/clusters")[2].decode()))
+            dead = time.monotonic()
+            self.seen_dead()
+        done = self.run_while(die)
+        # Envoy sends what finds nobody to the other pod.
+        self.assertEqual([d for d in done if d[0] > dead and d[1] != 200], [])
+
+    def tearDown(self):
+        self.sims.clear_faults()
 
 
 class PullOffloading(PodsTest):
