@@ -48,6 +48,8 @@ class KvTest(PodsTest):
         return cls.SIDECAR
 
     APIS = ("chat", "completions", "responses")  # whose blocks are handed over
+    # Whether decode's answer waits for prefill's. Without, it may come before that one is cut off.
+    HELD = True
 
     def client(self):
         import openai  # only in the virtual environment
@@ -159,11 +161,13 @@ class KvTest(PodsTest):
                 for server in self.sims.of("prefill"):
                     self.sims.fault(server, path="/v1/chat", **fault)
                 got, headers, content = self.post(chat(story(), max_tokens=4))
-                self.assertEqual(got, status, content)
-                self.assertIn(part, content)
+                self.sims.clear_faults()
                 json.loads(content)
                 self.assertIn("application/json", headers["content-type"])
-                self.sims.clear_faults()
+                if got == 200 and fault["kind"] == "truncate" and not self.HELD:
+                    continue
+                self.assertEqual(got, status, content)
+                self.assertIn(part, content)
         # Nobody computed those prompts in prefill's place. Of an answer that was cut off the blocks
         # were there, and decode may have had them.
         computed = self.moved()["decode", "computed_tokens"] - before["decode", "computed_tokens"]
@@ -282,6 +286,8 @@ class KvTest(PodsTest):
 class BothAtOnce(KvTest):
     """Decode does not wait for prefill's answer."""
 
+    HELD = False
+
     @classmethod
     def setUpClass(cls):
         if cls is BothAtOnce:
@@ -380,6 +386,7 @@ class Moriio(KvTest):
 
 
 class MoriioParallel(BothAtOnce, Moriio):
+    HELD = True
     APIS = KvTest.APIS
     MORI = {"writeMode": True, "parallelDispatch": True,
             "parallelDecodeWaitTimeout": f"{PREFILL_TIMEOUT_S}s"}
