@@ -1,5 +1,7 @@
 #include "plugins/producers/token/tokenizer/fields.h"
 
+#include <algorithm>
+
 #include "plugins/common/json_text.hpp"
 
 namespace token_producer {
@@ -71,6 +73,17 @@ void Fields::Get(std::string_view key, std::string& out) {
 void Fields::Get(std::string_view key, uint32_t& out) {
   const std::string_view raw = Raw(key);
   if (!raw.empty() && !ReadId(raw, out)) Note(key, "a number from 0 to 4294967295");
+}
+
+epp::Status Fields::Only(std::initializer_list<std::string_view> keys) const {
+  for (const auto& [name, value] : members_) {
+    if (std::find(keys.begin(), keys.end(), name) != keys.end()) continue;
+    std::string want;
+    for (const std::string_view key : keys) want.append(want.empty() ? "" : ", ").append(key);
+    return epp::Status::Invalid(where_ + " has the key \"" + name.substr(0, 64) + "\", want " +
+                                want);
+  }
+  return {};
 }
 
 epp::Status Fields::Wrong(std::string_view key, std::string_view want) const {

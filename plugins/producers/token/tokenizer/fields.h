@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,6 +32,9 @@ class Fields {
   void Get(std::string_view key, uint32_t& out);
   const epp::Status& status() const { return status_; }
   epp::Status TakeStatus() { return std::move(status_); }
+
+  // An error when there is a member of another name.
+  epp::Status Only(std::initializer_list<std::string_view> keys) const;
 
   // What this object cannot be: "WHERE.KEY is GOT, want WANT".
   epp::Status Wrong(std::string_view key, std::string_view want) const;

@@ -9,8 +9,7 @@ namespace {
 constexpr int kMaxDepth = 8;
 constexpr size_t kMaxSteps = 32;
 constexpr std::string_view kMetaspace = "\xE2\x96\x81";
-constexpr std::string_view kWords =
-    R"([\w\x{200c}\x{200d}]+|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200c}\x{200d}\s]+)";
+constexpr std::string_view kWords = R"([\w\x{200c}\x{200d}]+|[^\w\x{200c}\x{200d}\s]+)";
 constexpr std::string_view kPunctuation = R"([\p{P}!-\/:-@\[-`{-~])";
 
 }  // namespace
