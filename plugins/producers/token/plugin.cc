@@ -115,7 +115,7 @@ class TokenProducer {
  public:
   static constexpr const char* kName = "token-producer";
   static constexpr const char* kDoc =
-      "Turns prompts into token ids: a vLLM server's, estimated ones, or those of the request.";
+      "Turns prompts into token ids: a vLLM server's, a tokenizer.json's, or estimated ones.";
   static constexpr std::array kAliases{"tokenizer"};
   static constexpr std::array kProduces{epp::Makes(epp::attr::kTokenizedPrompt)};
   static constexpr std::array kParams{
@@ -136,53 +136,56 @@ class TokenProducer {
           .Unset(),
       epp::Duration("local.timeout", 0, 0, 3600, "Of encoding a long prompt; 0 and unset: 1s.")
           .Unset(),
-      epp::String("estimate.image.mode", "dynamic", "Tokens of an image: by size, or constant.")
+      epp::String("estimate.image.mode", "dynamic",
+                  "Tokens of an image: by size, or constant; dynamic.")
           .OneOf(kDynamicOrStatic)
           .Unset(),
       epp::Int("estimate.image.defaultResolution.width", 640, 0, 65535,
-               "Pixels; for images whose size cannot be read.")
+               "Pixels; for images whose size cannot be read; 640.")
           .Unset(),
       epp::Int("estimate.image.defaultResolution.height", 360, 0, 65535,
-               "Pixels; for images whose size cannot be read.")
+               "Pixels; for images whose size cannot be read; 360.")
           .Unset(),
-      epp::Int("estimate.image.dynamic.factor", 1024, 0, kMaxInt, "Pixels that make a token.")
+      epp::Int("estimate.image.dynamic.factor", 1024, 0, kMaxInt, "Pixels that make a token; 1024.")
           .Unset(),
       epp::Int("estimate.image.static.staticToken", 0, 0, kMaxInt, "Tokens of an image.").Unset(),
       epp::String("estimate.video.tokensPerFrame.mode", "dynamic",
-                  "Tokens of a frame: by size, or constant.")
+                  "Tokens of a frame: by size, or constant; dynamic.")
           .OneOf(kDynamicOrStatic)
           .Unset(),
       epp::Int("estimate.video.tokensPerFrame.dynamic.factor", 1024, 0, kMaxInt,
-               "Pixels that make a token.")
+               "Pixels that make a token; 1024.")
           .Unset(),
       epp::Int("estimate.video.tokensPerFrame.static.numTokensPerFrame", 0, 0, kMaxInt,
                "Tokens of a frame.")
           .Unset(),
       epp::String("estimate.video.frames.mode", "sampled",
-                  "Frames that count: at a rate, or every nth of the source.")
+                  "Frames that count: at a rate, or every nth of the source; sampled.")
           .OneOf(kSampledOrStrided)
           .Unset(),
       epp::Int("estimate.video.frames.minFrames", 0, 0, kMaxInt, "Fewest frames of a video.")
           .Unset(),
       epp::Int("estimate.video.frames.maxFrames", 0, 0, kMaxInt, "Most frames; 0 is no limit.")
           .Unset(),
-      epp::Float("estimate.video.frames.sampled.sampleFPS", 2, 0, 1e6, "Frames a second.").Unset(),
+      epp::Float("estimate.video.frames.sampled.sampleFPS", 2, 0, 1e6, "Frames a second; 2.")
+          .Unset(),
       epp::Int("estimate.video.frames.sampled.temporalPatchSize", 0, 0, kMaxInt,
                "Frames that share their tokens; below 2 none do.")
           .Unset(),
       epp::Float("estimate.video.frames.strided.defaultSourceFPS", 24, 0, 1e6,
-                 "Frames a second of the source, unless a header says it.")
+                 "Frames a second of the source, unless a header says it; 24.")
           .Unset(),
       epp::Int("estimate.video.frames.strided.frameStride", 1, 0, kMaxInt,
-               "One frame of the source in so many counts.")
+               "One frame of the source in so many counts; 1.")
           .Unset(),
       epp::Int("estimate.video.defaultResolution.width", 640, 0, 65535,
-               "Pixels, unless a header says it.")
+               "Pixels, unless a header says it; 640.")
           .Unset(),
       epp::Int("estimate.video.defaultResolution.height", 360, 0, 65535,
-               "Pixels, unless a header says it.")
+               "Pixels, unless a header says it; 360.")
           .Unset(),
-      epp::Float("estimate.video.defaultDuration", 10, 0, 1e9, "Seconds, unless a header says it.")
+      epp::Float("estimate.video.defaultDuration", 10, 0, 1e9,
+                 "Seconds, unless a header says it; 10.")
           .Unset(),
       epp::Int("estimate.video.maxVideoTokens", 0, 0, kMaxInt,
                "Most tokens of a video; 0 is no limit.")

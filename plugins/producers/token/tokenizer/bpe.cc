@@ -311,9 +311,6 @@ uint32_t Bpe::Character(uint32_t code) const {
 }
 
 void Bpe::Encode(std::string_view word, Memory& memory, std::vector<uint32_t>& out) const {
-  if (ignore_merges_) {
-    if (const uint32_t id = words_.Find(word); id != kNone) return out.push_back(id);
-  }
   if (mark_.empty() || word.size() < kCutBytes) return Part(word, memory, out);
   size_t begin = 0;
   for (size_t at = word.find(mark_, 1); at != word.npos; at = word.find(mark_, at + mark_.size())) {
@@ -336,8 +333,10 @@ void Bpe::Part(std::string_view word, Memory& memory, std::vector<uint32_t>& out
     }
   }
   const size_t before = out.size();
-  Symbols(word, memory.ids);
-  if (memory.ids.size() <= kShortSymbols) {
+  const uint32_t whole = ignore_merges_ ? words_.Find(word) : kNone;
+  if (whole != kNone) {
+    out.push_back(whole);
+  } else if (Symbols(word, memory.ids); memory.ids.size() <= kShortSymbols) {
     MergeShort(memory.ids, out);
   } else {
     MergeLong(memory, out);

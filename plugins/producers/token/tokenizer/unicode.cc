@@ -39,7 +39,8 @@ bool IsEnclosedLetter(uint32_t c) {
          (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
 }
 
-// Characters that every form C leaves alone as long as only such characters follow.
+// Characters that the composed forms leave alone unless others follow, and that nothing before them
+// changes. Not all of them, but most of what texts are made of.
 bool Stable(uint32_t c, bool compatibility) {
   if (c < 0x80) return true;
   if (c >= 0x4E00 && c <= 0x9FFF) return true;
@@ -181,36 +182,50 @@ const uint16_t kAsciiClass[128] = {
 void Normalize(Form form, std::string_view text, std::string& out) {
   const bool compose = form == Form::kNfc || form == Form::kNfkc;
   const bool compatibility = form == Form::kNfkc || form == Form::kNfkd;
-  const char* p = text.data();
-  const char* const end = p + text.size();
-  if (compose) {
-    bool stable = true;
-    while (stable && p < end) stable = Stable(Take(p), compatibility);
-    if (stable) return static_cast<void>(out.assign(text));
-  } else if (std::all_of(p, end, [](char c) { return static_cast<signed char>(c) >= 0; })) {
-    return static_cast<void>(out.assign(text));
-  }
   int options = UTF8PROC_STABLE | (compose ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE);
   if (compatibility) options |= UTF8PROC_COMPAT;
+  const auto stable = [&](uint32_t c) { return compose ? Stable(c, compatibility) : c < 0x80; };
   std::vector<int32_t> codes;
-  codes.reserve(text.size());
-  for (p = text.data(); p < end;) {
-    const uint32_t code = Take(p);
-    if (code < 0xA0) {
-      codes.push_back(static_cast<int32_t>(code));
-    } else {
-      Decompose(code, static_cast<utf8proc_option_t>(options), codes);
-    }
-  }
-  OrderMarks(codes);
-  auto count = static_cast<utf8proc_ssize_t>(codes.size());
-  if (compose) {
-    count = utf8proc_normalize_utf32(codes.data(), count, static_cast<utf8proc_option_t>(options));
-  }
   out.clear();
-  for (utf8proc_ssize_t i = 0; i < count; ++i) {
-    Append(static_cast<uint32_t>(codes[static_cast<size_t>(i)]), out);
+  const char* p = text.data();
+  const char* const end = p + text.size();
+  const char* done = p;  // up to here out has it
+  const char* last = p;  // where the stable character before p begins, or p
+  while (p < end) {
+    const char* const here = p;
+    if (stable(Take(p))) {
+      last = here;
+      continue;
+    }
+    // What changes goes from the stable character before it up to the next one.
+    out.append(done, static_cast<size_t>(last - done));
+    codes.clear();
+    const char* q = last;
+    for (p = here; q < end;) {
+      const char* const begin = q;
+      const uint32_t code = Take(q);
+      if (begin > here && stable(code)) {
+        q = begin;
+        break;
+      }
+      if (code < 0xA0) {
+        codes.push_back(static_cast<int32_t>(code));
+      } else {
+        Decompose(code, static_cast<utf8proc_option_t>(options), codes);
+      }
+    }
+    OrderMarks(codes);
+    auto count = static_cast<utf8proc_ssize_t>(codes.size());
+    if (compose) {
+      count =
+          utf8proc_normalize_utf32(codes.data(), count, static_cast<utf8proc_option_t>(options));
+    }
+    for (utf8proc_ssize_t i = 0; i < count; ++i) {
+      Append(static_cast<uint32_t>(codes[static_cast<size_t>(i)]), out);
+    }
+    p = last = done = q;
   }
+  out.append(done, static_cast<size_t>(end - done));
 }
 
 void Lowercase(std::string_view text, std::string& out) {
