@@ -197,7 +197,7 @@ epp::Status Bpe::LoadMerges(std::string_view json, const TextIds& vocabulary) {
     Cursor counting(json);
     (void)counting.Array([&] { return ++merges < kMaxMerges && counting.Skip(); });
   }
-  const size_t slots = std::bit_ceil(merges + merges / 2);
+  const size_t slots = std::bit_ceil(std::max<size_t>(merges + merges / 2, 4));
   merges_.assign(slots, Merge{kNoPair, 0, 0});
   shift_ = 64 - std::countr_zero(slots);
   if (json.empty()) return {};

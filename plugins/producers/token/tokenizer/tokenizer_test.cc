@@ -139,6 +139,18 @@ TEST(Tokenizer, MergesInTheOrderOfTheirRanks) {
   EXPECT_EQ(Encode(tokenizer, text), long_word);
 }
 
+TEST(Tokenizer, NoMergesAndNoVocabulary) {
+  for (const char* model :
+       {R"({"type":"BPE","vocab":{"a":7}})", R"({"type":"BPE","vocab":{"a":7},"merges":[]})"}) {
+    Tokenizer tokenizer;
+    ASSERT_TRUE(Tokenizer::Load(std::string("{\"model\":") + model + "}", tokenizer).ok());
+    EXPECT_THAT(Encode(tokenizer, "abaa"), ElementsAre(7, 7, 7));
+  }
+  Tokenizer tokenizer;
+  ASSERT_TRUE(Tokenizer::Load(R"({"model":{"type":"BPE","vocab":{}}})", tokenizer).ok());
+  EXPECT_THAT(Encode(tokenizer, "abc"), ElementsAre());
+}
+
 TEST(Tokenizer, AddedTokensThatAreNotInTheVocabularyKeepTheirIds) {
   Tokenizer tokenizer;
   const std::string file = File({{"added_tokens",
