@@ -343,8 +343,13 @@ class TokenProducer {
   // Loads the tokenizers of the config, if it names some.
   epp::Status LoadTokenizers(const epp::Context& ctx) {
     if (!ctx.has(kLocalTokenizers)) {
-      if (!ctx.has(kLocalThreads) && !ctx.has(kLocalTimeout)) return {};
-      return epp::Status::Invalid("local.tokenizers is not set");
+      for (size_t i = kLocalThreads; i <= kLocalTimeout; ++i) {
+        if (!ctx.has(i)) continue;
+        return epp::Status::Invalid(
+            "parameter \"" + std::string(kParams[i].spec.name) +
+            "\" asks for a local tokenizer, but local.tokenizers is not set");
+      }
+      return {};
     }
     const auto given = [&](size_t i, int64_t value, int64_t usual) {
       return ctx.has(i) && value > 0 ? value : usual;
