@@ -355,4 +355,24 @@ bool ReadSharedMemory(const void* memory, size_t bytes, Identity* who, Entry* en
   return false;
 }
 
+uint64_t ActivityMark(const void* memory, size_t bytes) {
+  if (bytes < sizeof(SharedTable)) return 0;
+  const auto* table = static_cast<const SharedTable*>(memory);
+  uint64_t mark = table->used.load(std::memory_order_relaxed);
+  const uint32_t count = std::min<uint32_t>(table->cell_count.load(std::memory_order_acquire),
+                                            static_cast<uint32_t>(table->cells.size()));
+  for (uint32_t i = 0; i < count; ++i) {
+    const uint64_t at = table->cells[i] - table->base;
+    if (at > bytes || bytes - at < sizeof(InFlightCell) || at % 64 != 0) continue;
+    const auto* cell = reinterpret_cast<const InFlightCell*>(static_cast<const char*>(memory) + at);
+    for (const uint64_t part :
+         {reinterpret_cast<uint64_t>(cell->guard.load(std::memory_order_relaxed)),
+          static_cast<uint64_t>(cell->entry.load(std::memory_order_relaxed)),
+          cell->since_ns.load(std::memory_order_relaxed)}) {
+      mark = (mark ^ part) * 0x9e3779b97f4a7c15;  // the golden ratio; any odd number would do
+    }
+  }
+  return mark;
+}
+
 }  // namespace epp::loader

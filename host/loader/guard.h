@@ -202,5 +202,8 @@ void UseSharedMemory(void* memory, size_t bytes);
 // What the dead process that filled `memory` was doing: the deepest call found, or nothing.
 // `memory` is a copy or a mapping of all `bytes`, and not trusted.
 bool ReadSharedMemory(const void* memory, size_t bytes, Identity* who, Entry* entry);
+// Changes whenever the process that fills `memory` loads a library, makes an instance, or begins or
+// ends a call. Threads: any, while that process runs.
+uint64_t ActivityMark(const void* memory, size_t bytes);
 
 }  // namespace epp::loader

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -18,12 +17,9 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
+#include "host/base/memory_file.h"
 #include "host/base/str_cat.h"
 #include "host/loader/refusal.h"
-
-#ifndef MFD_EXEC
-#define MFD_EXEC 0x0010U
-#endif
 
 namespace epp::loader {
 namespace {
@@ -92,15 +88,14 @@ std::string Unusable(const std::string& dir) {
 
 absl::StatusOr<PrivateCopy> ToMemory(std::string_view name, std::string_view bytes,
                                      std::string why) {
-  const std::string label = StrCat("epp-", name);
-  UniqueFd fd(memfd_create(label.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC));
-  if (!fd) fd.reset(memfd_create(label.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!fd) {
-    return Refuse("EPP-LOAD-COPY", StrCat(why, "; no memory file either: ", strerror(errno)));
+  absl::StatusOr<UniqueFd> opened = OpenMemoryFile(StrCat("epp-", name), MemoryFileUse::kCode);
+  if (!opened.ok()) {
+    return Refuse("EPP-LOAD-COPY", StrCat(why, "; no ", MessageOf(opened.status())));
   }
+  UniqueFd fd = *std::move(opened);
   if (absl::Status s = WriteAll(fd.get(), bytes); !s.ok()) return s;
-  if (fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) != 0) {
-    return Refuse("EPP-LOAD-COPY", StrCat("sealing a memory file: ", strerror(errno)));
+  if (absl::Status s = SealMemoryFile(fd.get()); !s.ok()) {
+    return Refuse("EPP-LOAD-COPY", MessageOf(s));
   }
   // By process id, not "self": a debugger would otherwise open its own file of that number.
   std::string path = StrCat("/proc/", getpid(), "/fd/", fd.get());

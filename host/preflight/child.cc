@@ -33,7 +33,7 @@ void LimitItself(const TrialLimits& limits) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != limits.parent) _exit(1);
   Limit(RLIMIT_CORE, 0);
-  Limit(RLIMIT_CPU, limits.time_ns / 1'000'000'000 + 2);
+  Limit(RLIMIT_CPU, kMaxSteps * limits.time_ns / 1'000'000'000 + 2);
   if (!kSanitized && limits.memory_bytes != 0) Limit(RLIMIT_AS, limits.memory_bytes);
 }
 

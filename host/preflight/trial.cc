@@ -67,7 +67,8 @@ class SharedMemory {
 
 // How the child ended.
 struct Ending {
-  bool timed_out = false;
+  bool timed_out = false;  // in a step
+  bool endless = false;    // in all, while steps went on
   bool left_processes = false;
   int status = 0;    // of waitpid
   std::string said;  // the end of its stderr
@@ -141,10 +142,12 @@ void ReadSome(int fd, std::string& said) {
   }
 }
 
-Ending WaitFor(pid_t pid, int err, uint64_t limit_ns) {
+Ending WaitFor(pid_t pid, int err, const SharedMemory& shared, uint64_t limit_ns) {
   Ending ending;
   const Clock& clock = Clock::Real();
-  const uint64_t until = clock.mono_ns() + limit_ns;
+  const uint64_t last = clock.mono_ns() + kMaxSteps * limit_ns;
+  uint64_t until = clock.mono_ns() + limit_ns;
+  uint64_t mark = 0;
   // Not in every kernel; without it the end is noticed a little later.
   const UniqueFd end(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   for (;;) {
@@ -155,8 +158,14 @@ Ending WaitFor(pid_t pid, int err, uint64_t limit_ns) {
     }
     ReadSome(err, ending.said);
     const uint64_t now = clock.mono_ns();
-    if (now >= until) {
+    if (const uint64_t next = loader::ActivityMark(shared.table(), kSharedBytes - kTableOffset);
+        next != mark) {
+      mark = next;
+      until = now + limit_ns;
+    }
+    if (now >= until || now >= last) {
       ending.timed_out = true;
+      ending.endless = now < until;
       break;
     }
     const int left_ms = static_cast<int>(std::min<uint64_t>((until - now) / 1'000'000 + 1, 50));
@@ -179,8 +188,9 @@ std::string SignalName(int signal) {
 
 std::string WhatHappened(const Ending& ending, const TrialLimits& limits) {
   if (ending.timed_out) {
-    return StrCat("did not return within ",
-                  FormatGoDuration(absl::Nanoseconds(static_cast<int64_t>(limits.time_ns))));
+    const uint64_t limit = limits.time_ns * (ending.endless ? kMaxSteps : 1);
+    return StrCat(ending.endless ? "the trial still went on after " : "did not return within ",
+                  FormatGoDuration(absl::Nanoseconds(static_cast<int64_t>(limit))));
   }
   if (WIFSIGNALED(ending.status)) {
     const int signal = WTERMSIG(ending.status);
@@ -238,7 +248,7 @@ bool Run(const Trial& trial, const TrialLimits& limits, config::Diagnostics& out
   const absl::StatusOr<pid_t> pid = Spawn(job->get(), shared.fd(), err_out.get());
   if (!pid.ok()) return cannot(std::string(pid.status().message()));
   err_out.reset();
-  const Ending ending = WaitFor(*pid, err_in.get(), limits.time_ns);
+  const Ending ending = WaitFor(*pid, err_in.get(), shared, limits.time_ns);
 
   const Report& report = shared.report();
   const TrialState state = report.state.load(std::memory_order_acquire);

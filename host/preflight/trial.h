@@ -23,6 +23,9 @@ namespace epp::preflight {
 
 inline constexpr std::string_view kCommand = "preflight";
 
+// A trial as a whole may take so many times the limit of a step.
+inline constexpr uint64_t kMaxSteps = 12;
+
 // One library as bytes.
 struct TrialLibrary {
   std::string name;
@@ -44,6 +47,8 @@ struct Trial {
 };
 
 struct TrialLimits {
+  // Of a step: what lies between two changes of loader::ActivityMark, such as a call of a plugin. A
+  // machine may be slow and libraries many, but one step takes milliseconds.
   uint64_t time_ns = 0;
   uint64_t memory_bytes = uint64_t{4} << 30;  // of address space; not where a sanitizer needs more
   pid_t parent = 0;                           // known to the child only

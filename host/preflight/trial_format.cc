@@ -9,6 +9,7 @@
 #include <cstring>
 #include <iterator>
 
+#include "host/base/memory_file.h"
 #include "host/base/str_cat.h"
 
 namespace epp::preflight {
@@ -92,8 +93,9 @@ absl::Status WriteAll(int fd, std::string_view bytes) {
 }  // namespace
 
 absl::StatusOr<UniqueFd> WriteJob(const Trial& trial, const TrialLimits& limits) {
-  UniqueFd fd(memfd_create("epp-preflight", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!fd) return absl::InternalError(StrCat("memory file: ", strerror(errno)));
+  absl::StatusOr<UniqueFd> opened = OpenMemoryFile("epp-preflight", MemoryFileUse::kData);
+  if (!opened.ok()) return opened.status();
+  UniqueFd fd = *std::move(opened);
   std::string head;
   Writer w(&head);
   w.Number(limits.time_ns);
@@ -126,9 +128,7 @@ absl::StatusOr<UniqueFd> WriteJob(const Trial& trial, const TrialLimits& limits)
     if (absl::Status s = WriteAll(fd.get(), head); !s.ok()) return s;
     if (absl::Status s = WriteAll(fd.get(), library.bytes); !s.ok()) return s;
   }
-  if (fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) != 0) {
-    return absl::InternalError(StrCat("sealing a memory file: ", strerror(errno)));
-  }
+  if (absl::Status s = SealMemoryFile(fd.get()); !s.ok()) return s;
   return fd;
 }
 

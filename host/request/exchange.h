@@ -144,8 +144,9 @@ class Exchange {
   // After a Wake: the verdict that was pending, or kPending when there is none (yet).
   virtual RequestVerdict TakeVerdict() = 0;
 
-  // A forwarding verdict was taken over completely. The body's memory goes with this call, and a
-  // response may stay open for minutes, so the exchange lets go of what it no longer needs.
+  // A forwarding verdict was taken over completely; comes before any call about the response. The
+  // body's memory goes with this call, and a response may stay open for minutes, so the exchange
+  // lets go of what it no longer needs.
   virtual void OnRequestSent() {}
 
   virtual ResponseHeadersVerdict OnResponseHeaders(std::span<const Header> headers,

@@ -75,6 +75,7 @@ class Bench {
     exchange->OnRequestHeaders(headers_, metadata_, false);
     const RequestVerdict verdict = exchange->OnRequestBody(padded_.view(), metadata_);
     if (verdict.kind != RequestVerdict::Kind::kForward) return false;
+    exchange->OnRequestSent();
     if (with_response) {
       exchange->OnResponseHeaders(response_headers_, metadata_, false);
       const uint64_t chunks_begin = epp::bench::ThreadCpuNs();

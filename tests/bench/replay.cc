@@ -217,6 +217,7 @@ class Replay {
                                         verdict.headers.set.front().value, "\""));
     }
     request.server = number->second;
+    request.exchange->OnRequestSent();
     sim::EngineRequest job;
     job.id = id;
     job.prompt_tokens = std::max(1U, from.prompt_tokens);

@@ -112,9 +112,9 @@ class Child:
             return self.process.wait()
 
 
-def call(port, method, path, body=None, headers=None, timeout_s=60):
+def call(port, method, path, body=None, headers=None, timeout_s=60, host=LOOPBACK):
     """One request on its own connection: (status, headers in lower case, body as bytes)."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=timeout_s)
+    connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
     try:
         if isinstance(body, (dict, list)):
             body = json.dumps(body)
@@ -143,25 +143,29 @@ class Simulators:
         first = first_port or free_port_range(count)
         self.ports = list(range(first, first + count))
         self.names = [f"{name}-{i}" for i in range(count)]
+        self.addresses = [LOOPBACK] * count
         self.child = Child(f"epp-sim {name}", [
             bin_dir / "epp-sim", "--port", f"{first}-{first + count - 1}", "--name", name,
             "--model", "demo", *options], work_dir / f"{name}.log")
         self.child.wait_ready(lambda: all(self.state(i) for i in range(count)))
 
+    def ask(self, server, method, path, body=None):
+        return call(self.ports[server], method, path, body, host=self.addresses[server])
+
     def state(self, server):
-        return json.loads(call(self.ports[server], "GET", "/sim/state")[2])
+        return json.loads(self.ask(server, "GET", "/sim/state")[2])
 
     def requests(self, server):
-        return json.loads(call(self.ports[server], "GET", "/sim/requests")[2])
+        return json.loads(self.ask(server, "GET", "/sim/requests")[2])
 
     def fault(self, via, **fault):
         """Sets a fault; `via` is the server asked, fault["server"] may name another."""
-        status, _, content = call(self.ports[via], "POST", "/sim/fault", fault)
+        status, _, content = self.ask(via, "POST", "/sim/fault", fault)
         if status != 200:
             raise StackError(f"/sim/fault {fault}: {status} {content!r}")
 
     def pin_metrics(self, server, **values):
-        call(self.ports[server], "POST", "/sim/metrics", values)
+        self.ask(server, "POST", "/sim/metrics", values)
 
     def write_endpoints(self, path, servers=None):
         """The endpoints file with these servers (by number), all by default."""

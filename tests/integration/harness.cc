@@ -26,6 +26,7 @@ config::Settings TestSettings() {
   config::Settings settings = config::SettingsBuilder().settings();
   settings.plugin_dirs = {EPP_TEST_PLUGINS};
   settings.allow_experimental = true;
+  settings.call_budget = 0;  // a loaded machine is no reason to switch a plugin off
   return settings;
 }
 

@@ -162,6 +162,28 @@ absl::Status ReadPrompts(const Json& body, ApiRequest* request) {
   return absl::InternalError("unknown endpoint");
 }
 
+// Images, sounds and films of a chat, by content.
+void ReadMedia(const Json& body, ApiRequest* request) {
+  const Json* messages = Find(&body, "messages");
+  if (messages == nullptr || !messages->is_array()) return;
+  for (const Json& message : *messages) {
+    const Json* content = Find(&message, "content");
+    if (content == nullptr || !content->is_array()) continue;
+    for (const Json& part : *content) {
+      const std::string type = Text(&part, "type");
+      if (type != "image_url" && type != "audio_url" && type != "video_url" &&
+          type != "input_audio") {
+        continue;
+      }
+      const std::string url = Text(Find(&part, type.c_str()), "url");
+      std::string hash = absl::StrCat(absl::Hex(HashText(url.empty() ? Dump(part) : url)));
+      if (std::find(request->media.begin(), request->media.end(), hash) == request->media.end()) {
+        request->media.push_back(std::move(hash));
+      }
+    }
+  }
+}
+
 uint64_t Sum(const ApiAnswer& answer, uint32_t ApiChoice::*field) {
   uint64_t sum = 0;
   for (const ApiChoice& choice : answer.choices) sum += choice.*field;
@@ -207,7 +229,8 @@ Json TokenIds(std::string_view text) {
 }
 
 const char* FinishReason(const ApiAnswer& answer, const ApiChoice& choice) {
-  if (answer.request.remote_decode) return "remote_decode";
+  if (answer.declined) return "cache_threshold";
+  if (answer.request.remote_decode && !answer.hands_over) return "remote_decode";
   return choice.reached_limit ? "length" : "stop";
 }
 
@@ -216,6 +239,7 @@ const char* StopReason(const ApiChoice& choice) {
 }
 
 Json KvTransferParams(const ApiAnswer& answer) {
+  if (answer.hands_over) return answer.kv_params.empty() ? Json() : Json::parse(answer.kv_params);
   if (!answer.request.remote_decode) return nullptr;
   return {{"do_remote_decode", false},
           {"do_remote_prefill", true},
@@ -351,6 +375,22 @@ absl::StatusOr<ApiRequest> ParseApiRequest(ApiKind kind, std::string_view text) 
   if (transfer == nullptr) {
     transfer = Find(Find(sampling, "extra_args"), "kv_transfer_params");
   }
+  if (transfer != nullptr) request.kv_params = Dump(*transfer);
+  if (const Json* ec = Find(&body, "ec_transfer_params")) request.ec_params = Dump(*ec);
+  Json bootstrap = Json::object();
+  for (const char* key : {"bootstrap_host", "bootstrap_port", "bootstrap_room"}) {
+    if (const Json* member = Find(&body, key)) bootstrap[key] = *member;
+  }
+  if (!bootstrap.empty()) request.bootstrap = Dump(bootstrap);
+  if (kind == ApiKind::kChat) ReadMedia(body, &request);
+  if (const Json* threshold = Find(&body, "cache_hit_threshold")) {
+    if (!threshold->is_number() ||
+        !(threshold->get<double>() >= 0 && threshold->get<double>() <= 1)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("cache_hit_threshold: got ", Dump(*threshold), ", want a number in [0, 1]"));
+    }
+    request.cache_hit_threshold = threshold->get<double>();
+  }
   request.remote_decode = Flag(transfer, "do_remote_decode");
   request.remote_prefill = Flag(transfer, "do_remote_prefill");
   if (request.remote_decode && request.stream) {
@@ -384,6 +424,7 @@ std::string PlainBody(const ApiAnswer& answer) {
   body["usage"] = Usage(answer);
   body["prompt_logprobs"] = nullptr;
   body["kv_transfer_params"] = KvTransferParams(answer);
+  if (!answer.ec_params.empty()) body["ec_transfer_params"] = Json::parse(answer.ec_params);
   return Dump(body);
 }
 

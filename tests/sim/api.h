@@ -39,6 +39,13 @@ struct ApiRequest {
   std::string request_id;       // of /inference/v1/generate
   bool remote_decode = false;   // kv_transfer_params: another server will decode
   bool remote_prefill = false;  // kv_transfer_params: another server has computed the prompt
+  // For transfer.h; JSON, empty when absent or null.
+  std::string kv_params;
+  std::string ec_params;
+  std::string bootstrap;           // {"bootstrap_host": ..., }, those that are there
+  std::vector<std::string> media;  // a hash for each image, sound and film of a chat
+  std::optional<double> cache_hit_threshold;
+  std::string rank_header;  // x-data-parallel-rank; not of the body
 };
 
 // Errors: InvalidArgument with a message for the client.
@@ -60,6 +67,10 @@ struct ApiAnswer {
   std::string model;
   int64_t created_s = 0;
   std::vector<ApiChoice> choices;
+  std::string kv_params;  // kv_transfer_params of the answer, JSON; empty for what ApiRequest says
+  std::string ec_params;  // ec_transfer_params; empty for none
+  bool hands_over = false;  // with an engine that takes part in transfers: nothing is made up
+  bool declined = false;    // for cache_hit_threshold; without a token
 };
 
 // The whole answer as one JSON text. Also for streaming kinds.

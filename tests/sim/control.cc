@@ -15,12 +15,13 @@ namespace {
 
 using Document = nlohmann::ordered_json;
 
-constexpr std::array<std::pair<FaultKind, const char*>, 9> kKinds = {{
+constexpr std::array<std::pair<FaultKind, const char*>, 10> kKinds = {{
     {FaultKind::kNone, "none"},
     {FaultKind::kDie, "die"},
     {FaultKind::kHang, "hang"},
     {FaultKind::kSlowHeaders, "slow_headers"},
     {FaultKind::kHttpError, "http_error"},
+    {FaultKind::kDrop, "drop"},
     {FaultKind::kTruncate, "truncate"},
     {FaultKind::kWrongContentType, "wrong_content_type"},
     {FaultKind::kGarbageMetrics, "garbage_metrics"},
@@ -206,6 +207,9 @@ std::string RequestLog::Json(std::string_view server) const {
                         {"prompt_tokens", entry.prompt_tokens},
                         {"cached_tokens", entry.cached_tokens},
                         {"output_tokens", entry.output_tokens},
+                        {"leg", entry.leg},
+                        {"transferred_tokens", entry.transferred_tokens},
+                        {"error", entry.error},
                         {"headers", std::move(headers)}});
   }
   return Dump({{"server", server}, {"total", total_}, {"requests", std::move(requests)}});

@@ -21,6 +21,7 @@ enum class FaultKind : uint8_t {
   kHang,              // take requests, never answer
   kSlowHeaders,       // wait `delay` of real time before anything else
   kHttpError,         // answer `status`
+  kDrop,              // take requests and close, without a byte of an answer
   kTruncate,          // break off: half a plain body, or a stream after `after_events`, then close
   kWrongContentType,  // text/html, whatever the body is
   kGarbageMetrics,    // /metrics answers bytes that no parser likes
@@ -85,6 +86,10 @@ struct LoggedRequest {
   uint32_t cached_tokens = 0;  // known once the engine has admitted it
   uint32_t output_tokens = 0;  // generated so far
   int status = 0;              // 0: not answered
+  // Of engines that hand over KV blocks; see transfer.h.
+  std::string leg;                  // "prefill", "decode" or empty
+  uint32_t transferred_tokens = 0;  // of the prompt, computed elsewhere
+  std::string error;                // why it was refused
 };
 
 // The last requests that a server got, /sim/, /metrics and /health excepted.

@@ -149,6 +149,7 @@ void Engine::Admit(uint64_t* budget, uint64_t* prefill_tokens, std::vector<Engin
       next.cached_tokens = static_cast<uint32_t>(cached);
       totals_.prompt_tokens += request.prompt_tokens;
       totals_.cached_tokens += cached;
+      totals_.transferred_tokens += next.computed - cached;
     }
     next.scheduled = static_cast<uint32_t>(std::min(*budget, next.known() - next.computed));
     *budget -= next.scheduled;

@@ -28,6 +28,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -85,8 +86,9 @@ struct EngineStats {
   // Totals since construction.
   uint64_t finished = 0;
   uint64_t preemptions = 0;
-  uint64_t prompt_tokens = 0;  // of requests admitted, counted once each
-  uint64_t cached_tokens = 0;  // of those, the ones not computed because the cache had them
+  uint64_t prompt_tokens = 0;       // of requests admitted, counted once each
+  uint64_t cached_tokens = 0;       // of those, the ones not computed because the cache had them
+  uint64_t transferred_tokens = 0;  // nor those beyond the cache that other servers computed
   uint64_t generated_tokens = 0;
   uint64_t evictions = 0;  // blocks
 
@@ -120,6 +122,10 @@ class Engine {
   void Advance(SimTime to, std::vector<EngineEvent>* events);
 
   [[nodiscard]] EngineStats stats() const;
+  // How many of the leading blocks its cache holds.
+  [[nodiscard]] uint32_t CachedBlocks(std::span<const uint64_t> hashes) const {
+    return cache_.MatchPrefix(hashes);
+  }
   // Tokens of the longest prompt plus output that can be served.
   [[nodiscard]] uint64_t MaxRequestTokens() const;
   [[nodiscard]] const EngineConfig& config() const { return config_; }

@@ -48,6 +48,7 @@ struct Inference::Alarm {
 struct Inference::Job {
   struct Progress {
     uint64_t engine_id = 0;
+    uint32_t transferred_tokens = 0;
     SimTime scheduled = kNever;
     SimTime first_token{};
     SimTime last_token{};
@@ -65,6 +66,15 @@ struct Inference::Job {
   size_t unfinished = 0;
   bool stream_started = false;
   uint32_t tokens_sent = 0;
+  KvLeg leg;
+  PromptFacts prompt;
+};
+
+struct Inference::Waiter {
+  Waiter(boost::asio::io_context& io, std::unique_ptr<Job> waiting)
+      : timer(io), job(std::move(waiting)) {}
+  boost::asio::steady_timer timer;
+  std::unique_ptr<Job> job;
 };
 
 void Deliver(Connection* connection, const std::string& server, const Delivery& delivery,
@@ -75,13 +85,19 @@ void Deliver(Connection* connection, const std::string& server, const Delivery& 
   connection->Respond(std::move(response), delivery.truncate_after ? half : Connection::kWholeBody);
 }
 
-Inference::Inference(boost::asio::io_context& io, const ServerOptions& options, RequestLog* log)
+Inference::Inference(boost::asio::io_context& io, const ServerOptions& options, RequestLog* log,
+                     TransferHub* hub, uint64_t incarnation)
     : options_(options),
       log_(log),
+      io_(io),
       engine_(options.engine),
+      transfers_(hub, options, incarnation),
       alarm_(std::make_shared<Alarm>(io)),
       epoch_(std::chrono::steady_clock::now()),
-      started_s_(static_cast<int64_t>(UnixTime())) {}
+      started_s_(static_cast<int64_t>(UnixTime())) {
+  transfers_.Join(
+      [this](std::span<const uint64_t> hashes) { return engine_.CachedBlocks(hashes); });
+}
 
 Inference::~Inference() = default;
 
@@ -117,7 +133,7 @@ void Inference::Arm() {
       });
 }
 
-absl::Status Inference::Plan(ApiAnswer* answer) const {
+absl::Status Inference::Plan(ApiAnswer* answer, bool one_token) const {
   const ApiRequest& request = answer->request;
   for (const std::string& prompt : request.prompts) {
     ApiChoice choice;
@@ -132,6 +148,7 @@ absl::Status Inference::Plan(ApiAnswer* answer) const {
       if (!request.max_tokens && choice.prompt_tokens < limit) {
         tokens = std::min(tokens, limit - choice.prompt_tokens);
       }
+      if (one_token) tokens = std::min<uint64_t>(tokens, 1);
       choice.reached_limit = request.max_tokens && tokens == *request.max_tokens;
     }
     if (choice.prompt_tokens + tokens > limit) {
@@ -163,14 +180,92 @@ void Inference::Start(const std::shared_ptr<Connection>& connection, ApiRequest 
   const bool is_adapter =
       std::find(options_.loras.begin(), options_.loras.end(), answer.model) != options_.loras.end();
   if (is_adapter) job->adapter = answer.model;
-  if (absl::Status status = Plan(&answer); !status.ok()) {
-    return Refuse(connection.get(), *job, 400, FromAbsl(status.message()));
+  answer.hands_over = options_.transfer.kv != KvConnector::kAny;
+  if (absl::Status status = PlanTransfer(job.get()); !status.ok()) return RefuseAs(*job, status);
+  if (Declines(job.get())) return;
+  if (transfers_.MustWait(job->leg)) return Await(std::move(job));
+  Launch(std::move(job));
+}
+
+absl::Status Inference::PlanTransfer(Job* job) {
+  ApiAnswer& answer = job->answer;
+  absl::StatusOr<KvLeg> leg = transfers_.Read(answer.request);
+  if (!leg.ok()) return leg.status();
+  job->leg = *std::move(leg);
+  const bool prefills = job->leg.kind == KvLeg::Kind::kPrefill;
+  if (LoggedRequest* entry = log_->Find(job->log_number); entry && answer.hands_over) {
+    entry->leg = prefills ? "prefill" : job->leg.kind == KvLeg::Kind::kDecode ? "decode" : "";
   }
+  // SGLang's prefill side stops by itself.
+  const bool stops = prefills && options_.transfer.kv == KvConnector::kSglang;
+  if (absl::Status status = Plan(&answer, stops); !status.ok()) return status;
+
+  PromptFacts& prompt = job->prompt;
+  const uint64_t salt = HashText(absl::StrCat(job->adapter, "\n", answer.request.cache_salt));
+  std::string all;
+  for (size_t i = 0; i < answer.choices.size(); ++i) {
+    prompt.tokens += answer.choices[i].prompt_tokens;
+    absl::StrAppend(&all, answer.request.prompts[i], "\n");
+  }
+  prompt.hash = HashText(all) ^ salt;
+  prompt.block_tokens = engine_.config().block_tokens;
+  prompt.block_hashes = BlockHashes(answer.request.prompts.front(), prompt.block_tokens, salt);
+  absl::StatusOr<std::string> media = transfers_.TakeMedia(job->leg, answer.request);
+  if (!media.ok()) return media.status();
+  answer.ec_params = *std::move(media);
+  return absl::OkStatus();
+}
+
+bool Inference::Declines(Job* job) {
+  ApiAnswer& answer = job->answer;
+  if (options_.transfer.kv != KvConnector::kSharedStorage || !answer.request.cache_hit_threshold) {
+    return false;
+  }
+  const PromptFacts& prompt = job->prompt;
+  const uint32_t own = engine_.CachedBlocks(prompt.block_hashes) * prompt.block_tokens;
+  const double cached = std::max(own, transfers_.Stored(prompt));
+  if (cached >= *answer.request.cache_hit_threshold * prompt.tokens) return false;
+  transfers_.CountDeclined();
+  answer.declined = true;
+  Connection* const connection = job->connection.get();
+  if (!answer.request.stream) {
+    Deliver(connection, options_.name, job->delivery, Response(*job, 200, PlainBody(answer)));
+    return true;
+  }
+  StartStream(*job);
+  connection->WriteChunk(StreamStart(answer) + StreamFinish(answer, 0) + StreamEnd(answer));
+  connection->EndStream();
+  return true;
+}
+
+void Inference::Await(std::unique_ptr<Job> job) {
+  Connection* const connection = job->connection.get();
+  const auto waiter = std::make_shared<Waiter>(io_, std::move(job));
+  waiting_[connection] = waiter;
+  waiter->timer.expires_after(std::chrono::milliseconds(options_.transfer.wait_ms));
+  // Also runs when the blocks have come; not after the client has gone.
+  waiter->timer.async_wait(
+      [this, connection, alive = std::weak_ptr(waiter)](const boost::system::error_code&) {
+        const auto still = alive.lock();
+        if (still == nullptr) return;
+        waiting_.erase(connection);
+        Launch(std::move(still->job));
+      });
+  transfers_.Wait(waiter->job->leg, [alive = std::weak_ptr(waiter)] {
+    if (const auto still = alive.lock()) still->timer.cancel();
+  });
+}
+
+void Inference::Launch(std::unique_ptr<Job> job) {
+  const auto connection = job->connection;
+  const ApiAnswer& answer = job->answer;
+  const absl::StatusOr<uint32_t> transferred = transfers_.Take(job->leg, job->prompt);
+  if (!transferred.ok()) return RefuseAs(*job, transferred.status());
+  uint32_t left = *transferred;
 
   job->arrival = Now();
   // Blocks are shared within one adapter and one salt only.
   const uint64_t salt = HashText(absl::StrCat(job->adapter, "\n", answer.request.cache_salt));
-  uint32_t prompt_tokens = 0;
   for (size_t i = 0; i < answer.choices.size(); ++i) {
     const ApiChoice& choice = answer.choices[i];
     EngineRequest work;
@@ -179,37 +274,53 @@ void Inference::Start(const std::shared_ptr<Connection>& connection, ApiRequest 
     work.output_tokens = static_cast<uint32_t>(choice.text.size() / kBytesPerToken);
     work.block_hashes =
         BlockHashes(answer.request.prompts[i] + choice.text, engine_.config().block_tokens, salt);
-    if (answer.request.remote_prefill) work.transferred_tokens = choice.prompt_tokens;
-    job->progress.push_back({.engine_id = work.id});
+    work.transferred_tokens = std::min(left, choice.prompt_tokens);
+    left -= work.transferred_tokens;
+    job->progress.push_back({.engine_id = work.id, .transferred_tokens = work.transferred_tokens});
     parts_[work.id] = {.job = job.get(), .choice = i};
     metrics_.prompt_tokens.Observe(choice.prompt_tokens);
     if (answer.request.max_tokens) metrics_.max_tokens.Observe(*answer.request.max_tokens);
-    prompt_tokens += choice.prompt_tokens;
     // Plan has checked what Submit refuses.
     if (absl::Status status = engine_.Submit(std::move(work), job->arrival); !status.ok()) {
       for (const auto& progress : job->progress) {
         engine_.Cancel(progress.engine_id);
         parts_.erase(progress.engine_id);
       }
-      return Refuse(connection.get(), *job, 400, FromAbsl(status.message()));
+      return RefuseAs(*job, status);
     }
   }
-  if (LoggedRequest* entry = log_->Find(log_number)) entry->prompt_tokens = prompt_tokens;
+  if (LoggedRequest* entry = log_->Find(job->log_number)) {
+    entry->prompt_tokens = job->prompt.tokens;
+    entry->transferred_tokens = *transferred;
+  }
   job->unfinished = job->progress.size();
   CountAdapter(job->adapter, static_cast<int>(job->unfinished), 0);
   Job* const started = job.get();
   jobs_[connection.get()] = std::move(job);
-  if (started->answer.request.stream && started->answer.request.kind != ApiKind::kEmbeddings) {
-    HttpResponse head = Response(*started, 200, {});
-    head.content_type = started->delivery.content_type.value_or("text/event-stream; charset=utf-8");
-    head.headers.emplace_back("x-sim-server", options_.name);
-    connection->StartStream(head);
+  if (answer.request.stream && answer.request.kind != ApiKind::kEmbeddings) {
+    StartStream(*started);
     if (started->delivery.truncate_after == 0u) {
       connection->CloseWhenWritten({});
       return;
     }
   }
   Arm();
+}
+
+void Inference::StartStream(const Job& job) {
+  HttpResponse head = Response(job, 200, {});
+  head.content_type = job.delivery.content_type.value_or("text/event-stream; charset=utf-8");
+  head.headers.emplace_back("x-sim-server", options_.name);
+  job.connection->StartStream(head);
+}
+
+void Inference::RefuseAs(const Job& job, const absl::Status& status) {
+  // Blocks that are not there are the engine's failure, a bad request is the client's.
+  const bool clients = status.code() == absl::StatusCode::kInvalidArgument;
+  if (LoggedRequest* entry = log_->Find(job.log_number)) {
+    entry->error = FromAbsl(status.message());
+  }
+  Refuse(job.connection.get(), job, clients ? 400 : 500, FromAbsl(status.message()));
 }
 
 HttpResponse Inference::Response(const Job& job, int status, std::string body) const {
@@ -237,6 +348,11 @@ void Inference::OnEvent(const EngineEvent& event) {
       progress.scheduled = event.at;
       metrics_.queue_time.Observe(Seconds(event.at - job->arrival));
       job->answer.choices[choice].cached_tokens = event.cached_tokens;
+      // As vLLM counts: what came from elsewhere was not computed either.
+      if (job->answer.hands_over) {
+        job->answer.choices[choice].cached_tokens =
+            std::max(event.cached_tokens, progress.transferred_tokens);
+      }
       if (LoggedRequest* entry = log_->Find(job->log_number)) {
         entry->cached_tokens += event.cached_tokens;
       }
@@ -297,6 +413,9 @@ void Inference::OnFinished(Job* job, size_t choice, const EngineEvent& event) {
 
 void Inference::Complete(Job* job) {
   const auto node = jobs_.extract(job->connection.get());
+  job->answer.kv_params =
+      transfers_.Finish(job->leg, job->answer.request, job->prompt, job->answer.id,
+                        job->answer.choices.front().reached_limit);
   if (job->stream_started) {
     // A stream shorter than the fault allows still must not end well.
     if (job->delivery.truncate_after) return job->connection->CloseWhenWritten({});
@@ -308,6 +427,7 @@ void Inference::Complete(Job* job) {
 }
 
 void Inference::Abandon(Connection* connection) {
+  waiting_.erase(connection);
   const auto it = jobs_.find(connection);
   if (it == jobs_.end()) return;
   Drop(it->second.get());

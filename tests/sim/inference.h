@@ -19,6 +19,7 @@
 #include "tests/sim/engine.h"
 #include "tests/sim/metrics_page.h"
 #include "tests/sim/server.h"
+#include "tests/sim/transfer.h"
 
 namespace epp::sim {
 
@@ -34,8 +35,9 @@ void Deliver(Connection* connection, const std::string& server, const Delivery& 
 
 class Inference {
  public:
-  // `options` and `log` must outlive it.
-  Inference(boost::asio::io_context& io, const ServerOptions& options, RequestLog* log);
+  // All of it must outlive it.
+  Inference(boost::asio::io_context& io, const ServerOptions& options, RequestLog* log,
+            TransferHub* hub, uint64_t incarnation);
   ~Inference();
 
   // Serves `request` on `connection` and keeps entry `log_number` up to date.
@@ -47,11 +49,13 @@ class Inference {
   [[nodiscard]] std::string Metrics(const PinnedMetrics& pinned);
   [[nodiscard]] EngineStats stats();
   [[nodiscard]] uint64_t MaxRequestTokens() const { return engine_.MaxRequestTokens(); }
+  [[nodiscard]] const Transfers& transfers() const { return transfers_; }
   [[nodiscard]] int64_t started_s() const { return started_s_; }
 
  private:
   struct Alarm;
   struct Job;
+  struct Waiter;  // for KV blocks of another server
   struct Part {
     Job* job = nullptr;
     size_t choice = 0;
@@ -67,19 +71,30 @@ class Inference {
   void Drop(Job* job);  // cancels what the engine still has of it and forgets it
   void CountAdapter(const std::string& adapter, int waiting, int running);
   // Decides lengths; the error is for the client.
-  absl::Status Plan(ApiAnswer* answer) const;
+  absl::Status Plan(ApiAnswer* answer, bool one_token) const;
+  // What other engines have to do with it; what fails is for the client.
+  absl::Status PlanTransfer(Job* job);
+  // Whether its threshold was not met; then it is answered.
+  bool Declines(Job* job);
+  void Await(std::unique_ptr<Job> job);
+  void Launch(std::unique_ptr<Job> job);
+  void StartStream(const Job& job);
+  void RefuseAs(const Job& job, const absl::Status& status);
   void Refuse(Connection* connection, const Job& job, int status, std::string_view message);
   HttpResponse Response(const Job& job, int status, std::string body) const;
 
   const ServerOptions& options_;
   RequestLog* const log_;
+  boost::asio::io_context& io_;
   Engine engine_;
+  Transfers transfers_;
   std::shared_ptr<Alarm> alarm_;
   const std::chrono::steady_clock::time_point epoch_;
   const int64_t started_s_;
   uint64_t next_id_ = 1;
   uint64_t next_answer_ = 1;
   absl::flat_hash_map<Connection*, std::unique_ptr<Job>> jobs_;
+  absl::flat_hash_map<Connection*, std::shared_ptr<Waiter>> waiting_;
   absl::flat_hash_map<uint64_t, Part> parts_;  // by the engine's request id
   ServerMetrics metrics_;
   struct AdapterUse {

@@ -23,7 +23,8 @@ constexpr char kAbout[] =
     "decoding in batches. A prompt's time to first token therefore depends on where its prefix "
     "was seen before, which is what a router should know. Four bytes are one token.\n\n"
     "Faults at run time: POST /sim/fault {\"kind\": \"http_error\", \"rate\": 0.1, \"status\": "
-    "500}; kinds are none, die, hang, slow_headers, http_error, truncate, wrong_content_type, "
+    "500}; kinds are none, die, hang, slow_headers, http_error, drop, truncate, "
+    "wrong_content_type, "
     "garbage_metrics, huge_metrics. POST /sim/metrics {\"waiting\": 9} makes /metrics lie. "
     "GET /sim/requests shows what arrived, GET /sim/state the truth.";
 
@@ -53,6 +54,10 @@ std::vector<uint16_t> ParsePorts(const std::string& text) {
 struct Arguments {
   std::vector<std::string> ports = {"18000"};
   std::string name = "sim";
+  std::vector<std::string> addresses = {"127.0.0.1"};
+  std::vector<std::string> roles = {"any"};
+  std::string kv = "any";
+  std::string ec = "none";
   double decode_ms = 10;
   std::vector<std::string> faults;
   ServerOptions server;  // what all have in common
@@ -65,7 +70,9 @@ void Declare(CLI::App* app, Arguments* arguments) {
   app->footer(kExample);
   app->add_option("--port", arguments->ports, "Port or range of ports; may be repeated. 0: any")
       ->capture_default_str();
-  app->add_option("--bind", server.address, "IP address to listen on")->capture_default_str();
+  app->add_option("--bind", arguments->addresses,
+                  "IP address to listen on; repeated, one for each server in turn")
+      ->capture_default_str();
   app->add_option("--name", arguments->name, "Servers are called NAME-0, NAME-1, ...")
       ->capture_default_str();
   app->add_option("--model", server.models, "Model that is served; may be repeated")
@@ -112,6 +119,26 @@ void Declare(CLI::App* app, Arguments* arguments) {
   app->add_option("--log-requests", server.log_requests, "Requests that /sim/requests remembers")
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
+  app->add_option("--kv-connector", arguments->kv,
+                  "How KV blocks are handed over: any (requests are believed), nixl, moriio, "
+                  "shared-storage, sglang, mooncake, offloading (requests are checked)")
+      ->capture_default_str();
+  app->add_option("--ec-connector", arguments->ec,
+                  "How encoded media are handed over: none, example, nixl")
+      ->capture_default_str();
+  app->add_option("--role", arguments->roles,
+                  "any, prefill, decode or encode; repeated, one for each server in turn")
+      ->capture_default_str();
+  app->add_option("--transfer-wait-ms", server.transfer.wait_ms,
+                  "How long decode waits for KV blocks that are to come")
+      ->check(CLI::Range(0, 3'600'000))
+      ->capture_default_str();
+  app->add_option("--bootstrap-port", server.transfer.bootstrap_port, "Of sglang's prefill workers")
+      ->check(CLI::Range(1, 65535))
+      ->capture_default_str();
+  app->add_option("--p2p-port", server.transfer.p2p_port, "Of offloading's second tier")
+      ->check(CLI::Range(1, 65535))
+      ->capture_default_str();
   app->add_option(
       "--fault", arguments->faults,
       "Fault from the start, as JSON like that of POST /sim/fault; with \"server\" only "
@@ -129,6 +156,13 @@ std::vector<ServerOptions> Expand(const Arguments& arguments) {
     }
     faults.push_back(*fault);
   }
+  const auto kv = epp::sim::KvConnectorOf(arguments.kv);
+  const auto ec = epp::sim::EcConnectorOf(arguments.ec);
+  if (!kv || !ec) {
+    std::fprintf(stderr, "--kv-connector, --ec-connector: got %s and %s, want one of --help\n",
+                 arguments.kv.c_str(), arguments.ec.c_str());
+    return {};
+  }
   std::vector<ServerOptions> servers;
   for (const std::string& text : arguments.ports) {
     const std::vector<uint16_t> ports = ParsePorts(text);
@@ -140,6 +174,15 @@ std::vector<ServerOptions> Expand(const Arguments& arguments) {
     for (const uint16_t port : ports) {
       ServerOptions server = arguments.server;
       server.port = port;
+      server.address = arguments.addresses[servers.size() % arguments.addresses.size()];
+      server.transfer.kv = *kv;
+      server.transfer.ec = *ec;
+      const std::string& role = arguments.roles[servers.size() % arguments.roles.size()];
+      if (!epp::sim::RoleOf(role)) {
+        std::fprintf(stderr, "--role: got %s, want any, prefill, decode or encode\n", role.c_str());
+        return {};
+      }
+      server.transfer.role = *epp::sim::RoleOf(role);
       server.name = arguments.name + "-" + std::to_string(servers.size());
       server.engine.decode_per_token =
           epp::sim::SimTime(static_cast<int64_t>(arguments.decode_ms * 1e6));

@@ -38,14 +38,15 @@ struct ModelServer::Timers {
   std::map<Connection*, boost::asio::steady_timer> delayed;
 };
 
-ModelServer::ModelServer(boost::asio::io_context& io, ServerOptions options,
+ModelServer::ModelServer(boost::asio::io_context& io, ServerOptions options, TransferHub* hub,
                          FindSibling find_sibling)
     : io_(io),
       options_(std::move(options)),
+      hub_(hub),
       find_sibling_(std::move(find_sibling)),
       log_(options_.log_requests),
       timers_(std::make_unique<Timers>(io)),
-      inference_(std::make_unique<Inference>(io, options_, &log_)) {
+      inference_(std::make_unique<Inference>(io, options_, &log_, hub_, lives_)) {
   for (const Fault& fault : options_.faults) faults_.Set(fault);
 }
 
@@ -78,7 +79,8 @@ absl::Status ModelServer::Apply(const Fault& fault) {
 void ModelServer::Die(const Fault& fault) {
   if (stopping_) return;
   listener_.reset();
-  inference_ = std::make_unique<Inference>(io_, options_, &log_);
+  inference_.reset();  // it leaves the others before its successor joins them
+  inference_ = std::make_unique<Inference>(io_, options_, &log_, hub_, ++lives_);
   if (!fault.for_time) return;
   timers_->revival.expires_after(*fault.for_time);
   timers_->revival.async_wait([this](const boost::system::error_code& cancelled) {
@@ -125,6 +127,7 @@ void ModelServer::Serve(const std::shared_ptr<Connection>& connection, const Htt
                         uint64_t log_number) {
   const std::string& path = request.path;
   const std::optional<ApiKind> kind = ApiKindOfPath(path);
+  if (faults_.Hit(FaultKind::kDrop, path)) return connection->CloseWhenWritten({});
   Delivery delivery;
   if (faults_.Hit(FaultKind::kWrongContentType, path)) delivery.content_type = "text/html";
   if (const auto fault = faults_.Hit(FaultKind::kTruncate, path)) {
@@ -152,6 +155,9 @@ void ModelServer::Serve(const std::shared_ptr<Connection>& connection, const Htt
   if (path == "/metrics") return ServeMetrics(connection, delivery);
   if (path == "/health" || path == "/ping") return answer(Text(kPlainText, ""));
   if (path == "/v1/models") return answer(Json(200, Models()));
+  if (path == "/query" && options_.transfer.kv == KvConnector::kMooncake) {
+    return answer(Json(200, inference_->transfers().Query()));
+  }
   if (path == "/version") return answer(Json(200, R"({"version":"0.11.0"})"));
   return answer(Json(404, R"({"detail":"Not Found"})"));
 }
@@ -168,6 +174,7 @@ void ModelServer::ServeApi(const std::shared_ptr<Connection>& connection, ApiKin
   if (!KnowsModel(parsed->model)) {
     return refuse(404, absl::StrCat("The model `", parsed->model, "` does not exist."));
   }
+  parsed->rank_header = request.Header("x-data-parallel-rank");
   inference_->Start(connection, *std::move(parsed), delivery, log_number);
 }
 
@@ -281,13 +288,22 @@ std::string ModelServer::Models() const {
 
 std::string ModelServer::State() {
   const EngineStats now = stats();
+  const TransferStats& moved = inference_->transfers().stats();
   return absl::StrFormat(
       R"({"waiting":%d,"running":%d,"kv":%g,"blocks":%d,"blocks_used":%d,"blocks_idle":%d,)"
       R"("finished":%d,"preemptions":%d,"prompt_tokens":%d,"cached_tokens":%d,)"
-      R"("generated_tokens":%d,"evictions":%d,"scrapes":%d})",
+      R"("generated_tokens":%d,"evictions":%d,"scrapes":%d,)"
+      R"("transferred_tokens":%d,"computed_tokens":%d,"transfers":{"issued":%d,"pending":%d,)"
+      R"("received":%d,"received_tokens":%d,"refused":%d,"waited":%d,"pulled_tokens":%d,)"
+      R"("loaded_tokens":%d,"declined":%d,"media_encoded":%d,"media_received":%d,)"
+      R"("media_computed":%d}})",
       now.waiting, now.running, now.KvUsage(), now.blocks, now.blocks_used, now.blocks_idle,
       now.finished, now.preemptions, now.prompt_tokens, now.cached_tokens, now.generated_tokens,
-      now.evictions, scrapes_);
+      now.evictions, scrapes_, now.transferred_tokens,
+      now.prompt_tokens - now.cached_tokens - now.transferred_tokens, moved.issued,
+      inference_->transfers().pending(), moved.received, moved.received_tokens, moved.refused,
+      moved.waited, moved.pulled_tokens, moved.loaded_tokens, moved.declined, moved.media_encoded,
+      moved.media_received, moved.media_computed);
 }
 
 }  // namespace epp::sim

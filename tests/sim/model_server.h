@@ -23,7 +23,8 @@ class ModelServer : public ConnectionHandler {
   // Finds a server of the same process by name; null when there is none.
   using FindSibling = std::function<ModelServer*(std::string_view name)>;
 
-  ModelServer(boost::asio::io_context& io, ServerOptions options, FindSibling find_sibling);
+  ModelServer(boost::asio::io_context& io, ServerOptions options, TransferHub* hub,
+              FindSibling find_sibling);
   ~ModelServer() override;
 
   // Opens the listener; a port of 0 is replaced by the one found.
@@ -60,7 +61,9 @@ class ModelServer : public ConnectionHandler {
 
   boost::asio::io_context& io_;
   ServerOptions options_;
+  TransferHub* const hub_;
   const FindSibling find_sibling_;
+  uint64_t lives_ = 1;
   RequestLog log_;
   FaultSet faults_;
   PinnedMetrics pinned_;

@@ -38,6 +38,7 @@ absl::Status Check(const std::vector<ServerOptions>& servers) {
 struct Simulator::Impl {
   boost::asio::io_context io{1};
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work{io.get_executor()};
+  TransferHub hub;
   std::vector<std::unique_ptr<ModelServer>> servers;
   std::vector<uint16_t> ports;
   std::thread thread;
@@ -69,7 +70,7 @@ absl::StatusOr<std::unique_ptr<Simulator>> Simulator::Start(std::vector<ServerOp
   auto impl = std::make_unique<Impl>();
   for (ServerOptions& options : servers) {
     auto server = std::make_unique<ModelServer>(
-        impl->io, std::move(options),
+        impl->io, std::move(options), &impl->hub,
         [impl = impl.get()](std::string_view name) { return impl->Find(name); });
     if (absl::Status status = server->Listen(); !status.ok()) return status;
     impl->ports.push_back(server->port());

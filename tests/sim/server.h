@@ -4,6 +4,7 @@
 //   POST /v1/completions  /v1/chat/completions  /v1/messages  /v1/embeddings
 //        /inference/v1/generate              plain or as server-sent events
 //   GET  /v1/models  /health  /ping  /version  /metrics
+//   GET  /query                          the engines by rank, of Mooncake's bootstrap server
 //
 // and for tests, never hit by faults:
 //
@@ -26,6 +27,7 @@
 #include "absl/status/statusor.h"
 #include "tests/sim/control.h"
 #include "tests/sim/engine.h"
+#include "tests/sim/transfer.h"
 
 namespace epp::sim {
 
@@ -42,6 +44,7 @@ struct ServerOptions {
   size_t metrics_bytes = 0;      // the least size of the metrics page
   size_t log_requests = 256;     // entries of /sim/requests
   EngineConfig engine;
+  TransferOptions transfer;
   std::vector<Fault> faults;  // from the start; their `server` is ignored
 };
 

@@ -135,6 +135,25 @@ void BM_LookupThreads(benchmark::State& state) {
 }
 BENCHMARK(BM_LookupThreads)->Threads(1)->Threads(2)->Unit(benchmark::kMicrosecond)->UseRealTime();
 
+// Each thread inserts new prompts into endpoints of its own, as workers mostly do by chance.
+void BM_InsertThreads(benchmark::State& state) {
+  static std::unique_ptr<Index> index;
+  if (state.thread_index() == 0) index = Filled(100, 1);
+  std::vector<std::vector<uint64_t>> prompts;
+  for (uint64_t i = 0; i < 256; ++i) {
+    prompts.push_back(Prompt(1'000'000 + static_cast<uint64_t>(state.thread_index()) * 1000 + i));
+  }
+  size_t i = 0;
+  for (auto _ : state) {
+    const auto slot =
+        static_cast<uint32_t>((2 * i + static_cast<size_t>(state.thread_index())) % 100);
+    index->Insert(slot, slot + 1, prompts[i % prompts.size()], kCapacity);
+    ++i;
+  }
+  if (state.thread_index() == 0) index.reset();
+}
+BENCHMARK(BM_InsertThreads)->Threads(1)->Threads(2)->Unit(benchmark::kMicrosecond)->UseRealTime();
+
 // Hands a million blocks to a successor while a worker inserts; how long the worker waited at most.
 void BM_HandOver(benchmark::State& state) {
   const auto index = std::make_unique<Index>(kLimit, 42);

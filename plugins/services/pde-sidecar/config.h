@@ -51,8 +51,8 @@ struct Config {
   MoriConfig mori;
 
   uint32_t threads = 2;
-  size_t max_connections = 4096;  // of clients, in all
-  size_t max_idle = 1024;         // kept open a worker and thread
+  size_t max_connections = 16384;  // of clients, in all
+  size_t max_idle = 1024;          // kept open a worker and thread
   size_t max_header_bytes = 64 * 1024;
   size_t max_body_bytes = 64 * 1024 * 1024;
   size_t max_reply_bytes = 64 * 1024 * 1024;  // of what is read whole: prefill, encode, chunks

@@ -8,6 +8,8 @@
 namespace sidecar {
 namespace {
 
+constexpr size_t kJoinBytes = 8 * 1024;     // pieces up to this size are copied to be sent together
+constexpr size_t kReserveBytes = 4 << 20;   // room made for a body that has yet to come
 constexpr size_t kWholeBytes = 256 * 1024;  // bodies up to this size are read before they are sent
 
 std::string_view Trim(std::string_view text) {
@@ -117,8 +119,9 @@ Task<void> Exchange::Api(sidecar::Api api) {
     // What is no JSON is the engine's to refuse.
     document_ = Splice::Parse(body_);
     if (document_) DropTransferParams(*document_);
-    const std::string body = document_ ? document_->Render() : std::move(body_);
-    co_await DecodeBody(target, body, {}, std::nullopt, false);
+    std::string body = document_ && document_->changed() ? document_->Render() : std::move(body_);
+    FreeBodies();
+    co_await DecodeBody(target, std::move(body), {}, std::nullopt, false);
     co_return;
   }
   if (!co_await ParseBody()) co_return;
@@ -139,9 +142,9 @@ Task<void> Exchange::Api(sidecar::Api api) {
   }
   const bool own = facts.source && facts.source->host == config().pod_ip &&
                    facts.source->port == config().port + rank_;
-  const std::string body =
-      facts.source && !own ? PullOnlyBody(config(), facts) : document_->Render();
-  co_await DecodeBody(target, body, {}, std::nullopt, chunks && !encodes && !routing.data_parallel);
+  std::string body = facts.source && !own ? PullOnlyBody(config(), facts) : document_->Render();
+  co_await DecodeBody(target, std::move(body), {}, std::nullopt,
+                      chunks && !encodes && !routing.data_parallel);
 }
 
 // Takes the routing headers out of the head. False when the request was answered.
@@ -199,6 +202,8 @@ Task<bool> Exchange::ReadBody() {
       co_return false;
     }
   }
+  const bool counted = head_.framing.kind == Framing::Kind::kLength;
+  if (counted && !too_large) body_.reserve(std::min<uint64_t>(head_.framing.length, kReserveBytes));
   while (!too_large && !body_decoder_.done()) {
     std::string_view rest = in_;
     std::string_view piece;
@@ -214,7 +219,17 @@ Task<bool> Exchange::ReadBody() {
       co_return false;
     }
     if (too_large || body_decoder_.done()) break;
-    if (const error_code error = co_await client_.Read(in_, config().stream_timeout)) {
+    // Read to where it belongs, unless it has to be freed from its framing.
+    const size_t before = body_.size();
+    std::string& to = counted ? body_ : in_;
+    const error_code error = co_await client_.Read(to, config().stream_timeout);
+    if (counted) {
+      std::string_view more = std::string_view(body_).substr(before);
+      body_decoder_.Take(more);
+      in_ = more;
+      body_.resize(body_.size() - more.size());
+    }
+    if (error) {
       reply_.CloseAfter();
       if (error == boost::beast::error::timeout) client_.Close();
       client_gone_ = true;
@@ -227,6 +242,7 @@ Task<bool> Exchange::ReadBody() {
                           "the body is larger than " + std::to_string(max) + " bytes");
     co_return false;
   }
+  if (in_.empty()) Empty(in_);
   watching_ = true;
   Spawn(lane_.io, Watch());
   co_return true;
@@ -332,7 +348,7 @@ Task<void> Exchange::PassThrough(const Target& target) {
                      (framing.kind == Framing::Kind::kLength && framing.length <= kWholeBytes);
   if (whole) {
     if (!co_await ReadBody()) co_return;
-    co_await DecodeBody(target, body_, {}, std::nullopt, false);
+    co_await DecodeBody(target, std::move(body_), {}, std::nullopt, false);
     co_return;
   }
   const std::shared_ptr<Call> call = NewCall(target);
@@ -397,7 +413,13 @@ Task<void> Exchange::PassThrough(const Target& target) {
   Count(Stage::kDecode, since, true);
 }
 
-Task<void> Exchange::DecodeBody(const Target& target, std::string_view body,
+void Exchange::FreeBodies() {
+  document_.reset();
+  std::string().swap(body_);
+  std::string().swap(encoded_body_);
+}
+
+Task<void> Exchange::DecodeBody(const Target& target, std::string body,
                                 const std::vector<Header>& set, std::optional<int64_t> cached,
                                 bool chunks) {
   if (chunks) {
@@ -413,6 +435,8 @@ Task<void> Exchange::DecodeBody(const Target& target, std::string_view body,
     co_await DecodeFailed(call->error());
     co_return;
   }
+  FreeBodies();
+  std::string().swap(body);
   const bool ok = answer.ok();
   co_await Relay(*call, std::move(answer), cached);
   Count(Stage::kDecode, since, ok && !reply_.broken());
@@ -440,18 +464,30 @@ Task<void> Exchange::Relay(Call& call, ResponseHead head, std::optional<int64_t>
     co_await RelayCounted(call, std::move(head), *cached);
     co_return;
   }
-  reply_.Begin(head.status, head.reason, head.headers, head.framing);
+  reply_.Begin(head.status, head.reason, std::move(head.headers), head.framing);
+  // All that has come goes out in one write.
   for (;;) {
-    if (!call.HasPiece() && !call.ended() && !co_await reply_.Flush()) break;
-    const std::string_view piece = co_await call.Piece();
-    if (piece.empty()) break;
-    if (!co_await reply_.Piece(piece)) break;
+    bool sent = true;
+    for (;;) {
+      const std::string_view piece = call.Come();
+      if (piece.empty() || !sent) break;
+      if (piece.size() <= kJoinBytes) {
+        reply_.Add(piece);
+      } else {
+        sent = co_await reply_.Piece(piece);
+      }
+    }
+    if (!sent) break;
+    if (call.ended()) {
+      co_await reply_.End();
+      co_return;
+    }
+    if (!reply_.FlushNow()) sent = co_await reply_.Flush();
+    if (!sent) break;
+    const bool more = co_await call.More();
+    if (!more && !call.ended()) break;
   }
-  if (call.ended()) {
-    co_await reply_.End();
-  } else {
-    call.Cancel();  // the client left, or the answer is cut: then so is ours
-  }
+  call.Cancel();  // the client left, or the answer is cut: then so is ours
 }
 
 Task<void> Exchange::RelayCounted(Call& call, ResponseHead head, int64_t cached) {
@@ -461,18 +497,23 @@ Task<void> Exchange::RelayCounted(Call& call, ResponseHead head, int64_t cached)
     UsageStream usage(cached);
     reply_.Begin(head.status, head.reason, head.headers, open);
     for (;;) {
-      if (!call.HasPiece() && !call.ended() && !co_await reply_.Flush()) break;
-      const std::string_view piece = co_await call.Piece();
-      if (piece.empty()) break;
-      const std::string out = usage.Feed(piece);
-      if (!co_await reply_.Piece(out)) break;
+      for (;;) {
+        const std::string_view piece = call.Come();
+        if (piece.empty()) break;
+        reply_.Add(usage.Feed(piece));
+      }
+      if (call.ended()) {
+        reply_.Add(usage.Finish());
+        co_await reply_.End();
+        co_return;
+      }
+      bool sent = reply_.FlushNow();
+      if (!sent) sent = co_await reply_.Flush();
+      if (!sent) break;
+      const bool more = co_await call.More();
+      if (!more && !call.ended()) break;
     }
-    if (!call.ended()) {
-      call.Cancel();
-      co_return;
-    }
-    const std::string rest = usage.Finish();
-    if (co_await reply_.Piece(rest)) co_await reply_.End();
+    call.Cancel();
     co_return;
   }
   std::string body;

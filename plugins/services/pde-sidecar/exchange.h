@@ -67,7 +67,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
 
   // exchange.cc: the engine beside
   Task<void> PassThrough(const Target& target);
-  Task<void> DecodeBody(const Target& target, std::string_view body, const std::vector<Header>& set,
+  Task<void> DecodeBody(const Target& target, std::string body, const std::vector<Header>& set,
                         std::optional<int64_t> cached, bool chunks);
   Task<void> Relay(Call& call, ResponseHead head, std::optional<int64_t> cached);
   Task<void> RelayCounted(Call& call, ResponseHead head, int64_t cached);
@@ -97,6 +97,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   std::string HeadFor(const std::vector<Header>& set, size_t body_bytes, bool readable) const;
   std::string HeadLines(const Headers& headers) const;
   Headers Forwarded(bool readable) const;
+  // The bodies are not needed any more; answers may take long.
+  void FreeBodies();
   void Count(Stage stage, std::chrono::steady_clock::time_point since, bool ok);
   Target engine(uint32_t rank) const;
   const Config& config() const { return lane_.shared.config; }

@@ -281,15 +281,64 @@ TEST(StreamTest, EventsPassAsTheyCome) {
   EXPECT_EQ(response.header("content-type"), "text/event-stream");
 }
 
+TEST(StreamTest, AClientThatReadsLateGetsAllOfIt) {
+  // More than the sockets hold: small events, then pieces that are not copied.
+  static constexpr size_t kSmall = 40'000, kLarge = 200;
+  const std::string small(100, 's'), large(20'000, 'l');
+  const FakeWorker engine([&](const Received&, const Writer& write) {
+    write(StreamHead());
+    std::string some;
+    for (size_t i = 0; i < kSmall; ++i) {
+      some += Chunk(small);
+      if (some.size() < 50'000 && i + 1 < kSmall) continue;
+      write(some);
+      some.clear();
+    }
+    for (size_t i = 0; i < kLarge; ++i) write(Chunk(large));
+    write(LastChunk());
+  });
+  Rig rig;
+  rig.Start(engine);
+  Client client(rig.port());
+  ASSERT_TRUE(client.Send(PostText(kChat, kBody)));
+  ASSERT_TRUE(engine.WaitForCalls(1));
+  EXPECT_EQ(Get(rig.port(), "/health").status, 200) << "others are served meanwhile";
+  const Response response = client.Read();
+  EXPECT_TRUE(response.complete);
+  EXPECT_EQ(response.body.size(), kSmall * small.size() + kLarge * large.size());
+  EXPECT_EQ(response.body.find_first_not_of('s'), kSmall * small.size());
+}
+
+TEST(StreamTest, AnEngineThatFallsSilentIsCutInTime) {
+  const FakeWorker engine([](const Received&, const Writer& write) {
+    write(StreamHead() + Chunk("data: 1\n\n"));
+    Eventually([&] { return !write(""); });
+  });
+  Rig rig;
+  rig.config.stream_timeout = Milliseconds(150);
+  rig.Start(engine);
+  // The second on a connection whose earlier limits were longer.
+  for (int i = 0; i < 2; ++i) {
+    const Response response = Post(rig.port(), kChat, kBody);
+    EXPECT_EQ(response.status, 200);
+    EXPECT_FALSE(response.complete);
+  }
+  EXPECT_TRUE(engine.WaitForLeft(2));
+}
+
 TEST(StreamTest, AnAnswerThatIsCutIsCutForTheClientToo) {
+  const FakeWorker prefill("{}");
   const FakeWorker decode([&](const Received&, const Writer& write) {
-    write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + Chunk("half") + "zz\r\n");
+    write(StreamHead() + Chunk("data: half\n\n") + "zz\r\n");
   });
   Rig rig;
   rig.Start(decode);
-  const Response response = Post(rig.port(), kChat, kBody);
-  EXPECT_EQ(response.status, 200);
-  EXPECT_FALSE(response.complete);
+  for (const std::string& worker : {std::string(), prefill.address()}) {
+    const Response response = Post(rig.port(), kChat, kBody, {{kPrefill, worker}});
+    EXPECT_EQ(response.status, 200);
+    EXPECT_EQ(response.body, "data: half\n\n");
+    EXPECT_FALSE(response.complete);
+  }
 }
 
 TEST(StreamTest, AClientThatLeavesEndsTheEnginesRequest) {

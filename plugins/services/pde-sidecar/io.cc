@@ -1,19 +1,89 @@
 #include "io.h"
 
 #include <sys/socket.h>
+#include <sys/uio.h>
 
+#include <algorithm>
 #include <array>
-#include <boost/asio/buffer.hpp>
-#include <boost/asio/write.hpp>
 #include <cerrno>
+#include <optional>
 
 namespace sidecar {
 namespace {
 
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr size_t kReadBytes = 64 * 1024;
+constexpr uint8_t kReadsInARow = 8;  // then others have their turn
+
+error_code LastError() { return {errno, boost::system::system_category()}; }
 
 }  // namespace
+
+// What the streams of an io_context share: the buffer that they read into, so that a stream that
+// waits has none, and the timer of their limits.
+class Streams final : public asio::execution_context::service {
+ public:
+  using key_type = Streams;
+  static asio::execution_context::id id;
+
+  explicit Streams(asio::execution_context& context)
+      : service(context), timer_(std::in_place, static_cast<asio::io_context&>(context)) {}
+
+  static Streams& Of(asio::ip::tcp::socket& socket) {
+    return asio::use_service<Streams>(asio::query(socket.get_executor(), asio::execution::context));
+  }
+
+  char* scratch() { return scratch_.data(); }
+
+  void LookAt(Stream* stream, Stream::Clock::time_point when) {
+    Forget(stream);
+    stream->look_ = looks_.emplace(when, stream);
+    stream->looked_at_ = true;
+    if (when < timer_at_) Set(when);
+  }
+
+  void Forget(Stream* stream) {
+    if (!stream->looked_at_) return;
+    looks_.erase(stream->look_);
+    stream->looked_at_ = false;
+  }
+
+ private:
+  void shutdown() override { timer_.reset(); }
+
+  void Set(Stream::Clock::time_point when) {
+    timer_at_ = when;
+    if (!timer_) return;
+    timer_->expires_at(when);
+    timer_->async_wait([this](error_code error) {
+      if (!error) Look();
+    });
+  }
+
+  void Look() {
+    const auto now = Stream::Clock::now();
+    while (!looks_.empty() && looks_.begin()->first <= now) {
+      Stream* const stream = looks_.begin()->second;
+      Forget(stream);
+      if (stream->deadline_ <= now) {
+        stream->timed_out_ = true;
+        stream->Close();
+      } else if (stream->deadline_ != Stream::Clock::time_point::max()) {
+        stream->look_ = looks_.emplace(stream->deadline_, stream);
+        stream->looked_at_ = true;
+      }
+    }
+    timer_at_ = Stream::Clock::time_point::max();
+    if (!looks_.empty()) Set(looks_.begin()->first);
+  }
+
+  std::array<char, kReadBytes> scratch_;
+  std::multimap<Stream::Clock::time_point, Stream*> looks_;
+  std::optional<asio::steady_timer> timer_;
+  Stream::Clock::time_point timer_at_ = Stream::Clock::time_point::max();
+};
+
+asio::execution_context::id Streams::id;
 
 Task<bool> Event::Wait(Milliseconds limit) {
   if (!set_) {
@@ -32,55 +102,120 @@ Task<void> Sleep(asio::io_context& io, Milliseconds time) {
   co_await timer.async_wait(kTuple);
 }
 
-Stream::Stream(asio::ip::tcp::socket socket) : tcp_(std::move(socket)) {
+Stream::Stream(asio::ip::tcp::socket socket)
+    : tcp_(std::move(socket)), all_(Streams::Of(tcp_)), may_read_(true) {
   error_code ignored;
-  tcp_.socket().set_option(asio::ip::tcp::no_delay(true), ignored);
+  tcp_.set_option(asio::ip::tcp::no_delay(true), ignored);
 }
 
-Stream::Stream(asio::io_context& io) : tcp_(io) {}
+Stream::Stream(asio::io_context& io) : tcp_(io), all_(Streams::Of(tcp_)) {}
+
+Stream::~Stream() { all_.Forget(this); }
+
+void Stream::Limit(Milliseconds limit) {
+  deadline_ = Clock::now() + limit;
+  if (!looked_at_ || look_->first > deadline_) all_.LookAt(this, deadline_);
+}
+
+error_code Stream::Told(error_code error) const {
+  return timed_out_ ? error_code(boost::beast::error::timeout) : error;
+}
 
 Task<error_code> Stream::Connect(asio::ip::tcp::endpoint where, Milliseconds limit) {
-  tcp_.expires_after(limit);
+  Limit(limit);
   const auto [error] = co_await tcp_.async_connect(where, kTuple);
+  Unlimit();
   if (!error) {
     error_code ignored;
-    tcp_.socket().set_option(asio::ip::tcp::no_delay(true), ignored);
+    tcp_.set_option(asio::ip::tcp::no_delay(true), ignored);
   }
-  co_return error;
+  co_return Told(error);
 }
 
 Task<error_code> Stream::Read(std::string& buffer, Milliseconds limit) {
-  const size_t before = buffer.size();
-  buffer.resize(before + kReadBytes);
-  tcp_.expires_after(limit);
-  const auto [error, n] =
-      co_await tcp_.async_read_some(asio::buffer(buffer.data() + before, kReadBytes), kTuple);
-  buffer.resize(before + n);
-  co_return error;
+  if (!may_read_ || in_a_row_ >= kReadsInARow) {
+    in_a_row_ = 0;
+  } else {
+    ++in_a_row_;
+  }
+  bool wait = in_a_row_ == 0;
+  for (;;) {
+    if (wait) {
+      Limit(limit);
+      const auto [error] = co_await tcp_.async_wait(asio::ip::tcp::socket::wait_read, kTuple);
+      Unlimit();
+      if (error || timed_out_) co_return Told(error);
+    }
+    if (!open()) co_return Told(asio::error::operation_aborted);
+    const ssize_t n = ::recv(tcp_.native_handle(), all_.scratch(), kReadBytes, MSG_DONTWAIT);
+    if (n > 0) {
+      buffer.append(all_.scratch(), static_cast<size_t>(n));
+      may_read_ = n == static_cast<ssize_t>(kReadBytes);
+      co_return error_code();
+    }
+    if (n == 0) co_return error_code(asio::error::eof);
+    if (errno != EAGAIN && errno != EINTR) co_return LastError();
+    wait = true;
+  }
+}
+
+size_t Stream::WriteNow(std::string_view bytes) {
+  const ssize_t n =
+      ::send(tcp_.native_handle(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  return n > 0 ? static_cast<size_t>(n) : 0;
 }
 
 Task<error_code> Stream::Write(std::string_view first, std::string_view second,
                                std::string_view third, Milliseconds limit) {
-  tcp_.expires_after(limit);
-  const std::array<asio::const_buffer, 3> parts{asio::buffer(first.data(), first.size()),
-                                                asio::buffer(second.data(), second.size()),
-                                                asio::buffer(third.data(), third.size())};
-  const auto [error, n] = co_await asio::async_write(tcp_, parts, kTuple);
-  co_return error;
+  std::array<std::string_view, 3> parts{first, second, third};
+  bool limited = false;
+  for (;;) {
+    std::array<iovec, 3> vector;
+    size_t count = 0;
+    size_t left = 0;
+    for (const std::string_view part : parts) {
+      if (part.empty()) continue;
+      vector[count++] = {const_cast<char*>(part.data()), part.size()};
+      left += part.size();
+    }
+    if (!open()) co_return Told(asio::error::operation_aborted);
+    if (left == 0) break;
+    msghdr message{};
+    message.msg_iov = vector.data();
+    message.msg_iovlen = count;
+    const ssize_t n = ::sendmsg(tcp_.native_handle(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n < 0 && errno != EAGAIN && errno != EINTR) co_return LastError();
+    size_t sent = n > 0 ? static_cast<size_t>(n) : 0;
+    if (sent == left) break;
+    for (std::string_view& part : parts) {
+      const size_t taken = std::min(sent, part.size());
+      part.remove_prefix(taken);
+      sent -= taken;
+    }
+    if (!limited) Limit(limit);
+    limited = true;
+    const auto [error] = co_await tcp_.async_wait(asio::ip::tcp::socket::wait_write, kTuple);
+    if (error || timed_out_) {
+      Unlimit();
+      co_return Told(error);
+    }
+  }
+  Unlimit();
+  co_return error_code();
 }
 
 Task<void> Stream::WaitReadable() {
-  co_await tcp_.socket().async_wait(asio::ip::tcp::socket::wait_read, kTuple);
+  co_await tcp_.async_wait(asio::ip::tcp::socket::wait_read, kTuple);
 }
 
 void Stream::StopWaiting() {
   error_code ignored;
-  tcp_.socket().cancel(ignored);
+  tcp_.cancel(ignored);
 }
 
 int Stream::Peek() {
   char byte;
-  const ssize_t n = ::recv(tcp_.socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  const ssize_t n = ::recv(tcp_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
   if (n >= 0) return static_cast<int>(n);
   return errno == EAGAIN || errno == EWOULDBLOCK ? -1 : -2;
 }
@@ -95,18 +230,21 @@ bool Stream::Quiet() { return open() && Peek() == -1; }
 
 void Stream::Close() {
   error_code ignored;
-  tcp_.socket().close(ignored);
+  tcp_.close(ignored);
 }
 
 void Stream::FinishWriting() {
   error_code ignored;
-  tcp_.socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+  tcp_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
 }
 
-std::string Stream::peer_ip() const {
-  error_code error;
-  const auto peer = tcp_.socket().remote_endpoint(error);
-  return error ? "" : peer.address().to_string();
+const std::string& Stream::peer_ip() {
+  if (peer_ip_.empty()) {
+    error_code error;
+    const auto peer = tcp_.remote_endpoint(error);
+    if (!error) peer_ip_ = peer.address().to_string();
+  }
+  return peer_ip_;
 }
 
 }  // namespace sidecar

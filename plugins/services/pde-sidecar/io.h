@@ -14,10 +14,11 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
+#include <boost/beast/core/error.hpp>
 #include <chrono>
 #include <cstdint>
 #include <exception>
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -36,6 +37,13 @@ inline void Spawn(asio::io_context& io, Task<void> task) {
   asio::co_spawn(io, std::move(task), [](std::exception_ptr thrown) {
     if (thrown) std::terminate();
   });
+}
+
+// Empties a buffer, which keeps room for little only: most connections are idle most of the time.
+inline void Empty(std::string& buffer) {
+  static constexpr size_t kKeptBytes = 4 * 1024;
+  buffer.clear();
+  if (buffer.capacity() > kKeptBytes) buffer.shrink_to_fit();
 }
 
 // A flag that one coroutine waits for. Set is remembered.
@@ -57,18 +65,26 @@ class Event {
 
 Task<void> Sleep(asio::io_context& io, Milliseconds time);
 
+class Streams;
+
 class Stream {
  public:
   explicit Stream(asio::ip::tcp::socket socket);
   explicit Stream(asio::io_context& io);
+  ~Stream();
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
 
-  // True when connected.
+  // True when connected. An operation whose time is over ends with boost::beast::error::timeout,
+  // and the connection is cut.
   Task<error_code> Connect(asio::ip::tcp::endpoint where, Milliseconds limit);
   // Appends what comes to `buffer`, 64 KiB at most. asio::error::eof at the end.
   Task<error_code> Read(std::string& buffer, Milliseconds limit);
   // All parts, wholly.
   Task<error_code> Write(std::string_view first, std::string_view second, std::string_view third,
                          Milliseconds limit);
+  // What can be written without waiting, in bytes from the front; errors are for Write to tell.
+  size_t WriteNow(std::string_view bytes);
   // Until bytes or the end come. Ended by StopWaiting and Close.
   Task<void> WaitReadable();
   void StopWaiting();
@@ -80,13 +96,31 @@ class Stream {
   void Close();
   // Tells the peer that no more comes.
   void FinishWriting();
-  bool open() const { return tcp_.socket().is_open(); }
-  std::string peer_ip() const;
+  bool open() const { return tcp_.is_open(); }
+  const std::string& peer_ip();
 
  private:
+  friend class Streams;
+  using Clock = std::chrono::steady_clock;
+
   // What MSG_PEEK says: 1 bytes, 0 the end, -1 nothing yet, -2 an error.
   int Peek();
-  mutable boost::beast::tcp_stream tcp_;
+  // An operation begins, or has ended. There is one with a limit at a time.
+  void Limit(Milliseconds limit);
+  void Unlimit() { deadline_ = Clock::time_point::max(); }
+  error_code Told(error_code error) const;
+
+  asio::ip::tcp::socket tcp_;
+  Streams& all_;
+  // Setting a timer for each operation would cost more than the operation. A stream is looked at
+  // when a limit that it once had has passed, and by then has another, most likely.
+  Clock::time_point deadline_ = Clock::time_point::max();
+  std::multimap<Clock::time_point, Stream*>::iterator look_;
+  bool looked_at_ = false;  // look_ is valid
+  bool timed_out_ = false;
+  bool may_read_ = false;  // bytes are likely to be there
+  uint8_t in_a_row_ = 0;   // reads without waiting
+  std::string peer_ip_;
 };
 
 }  // namespace sidecar

@@ -136,7 +136,7 @@ class PdeSidecar {
       epp::Duration("moriio.parallelDecodeWaitTimeout", 30 * kSecond, 0.001, 3600,
                     "For prefill, in parallel dispatch."),
       epp::Int("threads", 2, 1, 64, "Threads that serve."),
-      epp::Int("maxConnections", 4096, 1, 1e6, "Clients at a time."),
+      epp::Int("maxConnections", 16384, 1, 1e6, "Clients at a time."),
       epp::Int("maxIdleConnsPerHost", 1024, 1, 65536, "Connections kept to a worker, each thread."),
       epp::Int("maxHeaderBytes", 64 * 1024, 1024, 1048576, "Of one head."),
       epp::Int("maxBodyBytes", 64 * kMi, 1024, 4294967296.0, "Of a body that is read whole."),

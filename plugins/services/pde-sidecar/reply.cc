@@ -14,10 +14,11 @@ std::string StatusLine(int status, std::string_view reason) {
   return out + "\r\n";
 }
 
-std::string ChunkSize(size_t size) {
+void AppendChunkSize(std::string& out, size_t size) {
   std::array<char, 16> text;
   const auto end = std::to_chars(text.data(), text.data() + text.size(), size, 16).ptr;
-  return std::string(text.data(), end) + "\r\n";
+  out.append(text.data(), end);
+  out += "\r\n";
 }
 
 }  // namespace
@@ -109,11 +110,27 @@ Task<bool> Reply::Piece(std::string_view piece) {
   if (head_only_ || piece.empty()) co_return !broken_;
   std::string before = std::move(pending_);
   pending_.clear();
-  if (chunked_) {
-    before += ChunkSize(piece.size());
-  }
+  if (chunked_) AppendChunkSize(before, piece.size());
   const bool sent = co_await Write(before, piece, chunked_ ? "\r\n" : "");
   co_return sent;
+}
+
+void Reply::Add(std::string_view piece) {
+  if (head_only_ || piece.empty()) return;
+  if (chunked_) AppendChunkSize(pending_, piece.size());
+  pending_ += piece;
+  if (chunked_) pending_ += "\r\n";
+}
+
+bool Reply::FlushNow() {
+  if (pending_.empty()) return !broken_;
+  const size_t sent = stream_.WriteNow(pending_);
+  if (sent < pending_.size()) {
+    pending_.erase(0, sent);
+    return false;
+  }
+  Empty(pending_);
+  return true;
 }
 
 Task<bool> Reply::Flush() {
@@ -126,7 +143,8 @@ Task<bool> Reply::Flush() {
 
 Task<bool> Reply::End() {
   if (chunked_ && !head_only_) pending_ += "0\r\n\r\n";
-  ended_ = co_await Flush();
+  ended_ = FlushNow();
+  if (!ended_) ended_ = co_await Flush();
   co_return ended_;
 }
 

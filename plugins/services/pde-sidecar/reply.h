@@ -31,7 +31,11 @@ class Reply {
   // An answer in pieces. The head is kept until the first piece, or Flush.
   void Begin(int status, std::string_view reason, Headers headers, const Framing& framing);
   Task<bool> Piece(std::string_view piece);
+  // Keeps a piece as well.
+  void Add(std::string_view piece);
   Task<bool> Flush();
+  // True when what was kept could be sent without waiting.
+  bool FlushNow();
   Task<bool> End();
 
   bool begun() const { return begun_; }

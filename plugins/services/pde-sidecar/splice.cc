@@ -1,5 +1,6 @@
 #include "splice.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -99,6 +100,11 @@ void Splice::Remove(std::string_view key) {
     if (Is(member, key)) member.removed = true;
   }
   std::erase_if(added_, [&](const auto& entry) { return entry.first == key; });
+}
+
+bool Splice::changed() const {
+  return !added_.empty() ||
+         std::ranges::any_of(members_, [](const Member& m) { return m.edited || m.removed; });
 }
 
 std::string Splice::Render() const {

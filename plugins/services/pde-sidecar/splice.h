@@ -26,6 +26,8 @@ class Splice {
   void Set(std::string_view key, std::string value);
   void Remove(std::string_view key);
 
+  // Render would not give the text itself.
+  bool changed() const;
   std::string Render() const;
 
  private:

@@ -124,6 +124,7 @@ Task<bool> Exchange::Encode(const std::vector<Target>& encoders) {
   if (document_->Has("cache_hit_threshold")) document_->Set("cache_hit_threshold", "0");
   encoded_body_ = document_->Render();
   document_ = Splice::Parse(encoded_body_);
+  std::string().swap(body_);
   co_return true;
 }
 
@@ -233,7 +234,9 @@ Task<bool> Exchange::Probe(const Target& target) {
 Task<bool> Exchange::AskEngine(Facts& facts) {
   const std::string key = facts.prefiller.text();
   auto known = lane_.engines.find(key);
-  if (known == lane_.engines.end() || known->second.until < std::chrono::steady_clock::now()) {
+  facts.engine_remembered =
+      known != lane_.engines.end() && known->second.until >= std::chrono::steady_clock::now();
+  if (!facts.engine_remembered) {
     const Target server = lane_.shared.connector->AskAt(facts);
     const std::shared_ptr<Call> call = NewCall(server);
     ResponseHead head;
@@ -263,8 +266,7 @@ Task<bool> Exchange::AskEngine(Facts& facts) {
 
 Task<void> Exchange::PrefillFirst(const Target& target, const Facts& facts) {
   const Connector& connector = *lane_.shared.connector;
-  const Leg leg = connector.Prefill(facts);
-  std::vector<Header> set = leg.set;
+  Leg leg = connector.Prefill(facts);
   if (!head_.headers.Get("x-request-id")) {
     head_.headers.Set("x-request-id", facts.id);
   }
@@ -272,7 +274,7 @@ Task<void> Exchange::PrefillFirst(const Target& target, const Facts& facts) {
   const auto since = std::chrono::steady_clock::now();
   for (uint32_t attempt = 0;; ++attempt) {
     const std::shared_ptr<Call> call = NewCall(facts.prefiller);
-    std::string head = HeadFor(set, leg.body.size(), true);
+    std::string head = HeadFor(leg.set, leg.body.size(), true);
     co_await Fetch(call, std::move(head), leg.body, config().prefill_timeout, &answer);
     const bool again =
         !answer.arrived ? answer.error != CallError::kTooLarge : MayRetry(answer.head);
@@ -282,6 +284,7 @@ Task<void> Exchange::PrefillFirst(const Target& target, const Facts& facts) {
     }
     co_await Sleep(lane_.io, config().prefill_backoff);
   }
+  leg = {};  // at most two copies of a body at a time
   Count(Stage::kPrefill, since, answer.ok());
   if (!answer.ok() || client_gone_) {
     co_await RelayAnswer(answer);
@@ -292,12 +295,13 @@ Task<void> Exchange::PrefillFirst(const Target& target, const Facts& facts) {
     co_await reply_.Error(400, "BadRequestError", "the prefill worker's answer is no JSON object");
     co_return;
   }
-  const Leg decode = connector.Decode(facts, answer.body);
+  Leg decode = connector.Decode(facts, answer.body);
+  FreeBodies();
   std::optional<int64_t> cached;
   if (counted) cached = CachedTokensOf(answer.body);
   const bool chunks = connector.traits().chunks && config().decode_chunk_tokens > 0 &&
                       head_.path() == "/v1/chat/completions";
-  co_await DecodeBody(target, decode.body, decode.set, cached, chunks);
+  co_await DecodeBody(target, std::move(decode.body), decode.set, cached, chunks);
 }
 
 Task<void> Exchange::RunPrefill(std::shared_ptr<PrefillLeg> leg) {
@@ -305,6 +309,7 @@ Task<void> Exchange::RunPrefill(std::shared_ptr<PrefillLeg> leg) {
   lane_.shared.detached.fetch_add(1);
   const auto since = std::chrono::steady_clock::now();
   co_await Fetch(leg->call, std::move(leg->head), leg->body, leg->limit, &leg->answer);
+  std::string().swap(leg->body);
   Count(Stage::kPrefill, since, leg->answer.ok());
   if (!leg->answer.ok()) {
     // What is known of its engines may be out of date.
@@ -322,7 +327,9 @@ Task<void> Exchange::Together(const Target& target, const Facts& facts) {
   if (!head_.headers.Get("x-request-id")) head_.headers.Set("x-request-id", facts.id);
   const auto leg = std::make_shared<PrefillLeg>(lane_.io);
   Leg prefill = connector.Prefill(facts);
-  const Leg decode = connector.Decode(facts, "");
+  Leg decode = connector.Decode(facts, "");
+  // Both legs may be sent again, see below.
+  if (!facts.engine_remembered) FreeBodies();
   leg->head = HeadFor(prefill.set, prefill.body.size(), false);
   leg->body = std::move(prefill.body);
   leg->limit = config().prefill_timeout;
@@ -336,6 +343,7 @@ Task<void> Exchange::Together(const Target& target, const Facts& facts) {
   std::string request = HeadFor(decode.set, decode.body.size(), false);
   const bool answered = co_await leg->decode->Ask(head_.method, std::move(request), decode.body,
                                                   config().answer_timeout, &head);
+  std::string().swap(decode.body);
   leg->decode_answered = answered;
   if (!answered && leg->done.is_set() && !leg->answer.ok()) {
     co_await RelayAnswer(leg->answer);
@@ -348,6 +356,20 @@ Task<void> Exchange::Together(const Target& target, const Facts& facts) {
     co_await DecodeFailed(error);
     co_return;
   }
+  if (head.status >= 500 && facts.engine_remembered) {
+    // The prefill worker may live again, as an engine that decode was not told of.
+    lane_.engines.erase(leg->worker);
+    Facts renewed = facts;
+    renewed.id = RandomUuid(lane_.shared.host);
+    const bool known = co_await AskEngine(renewed);
+    if (!known || renewed.engine_id != facts.engine_id) {
+      leg->decode->Cancel();
+      Count(Stage::kDecode, since, false);
+      if (known) co_await Together(target, renewed);
+      co_return;
+    }
+  }
+  FreeBodies();
   const bool ok = head.ok();
   co_await Relay(*leg->decode, std::move(head), std::nullopt);
   Count(Stage::kDecode, since, ok && !reply_.broken());
@@ -361,7 +383,8 @@ Task<void> Exchange::TogetherHeld(const Target& target, const Facts& facts) {
   const Connector& connector = *lane_.shared.connector;
   const auto leg = std::make_shared<PrefillLeg>(lane_.io);
   Leg prefill = connector.Prefill(facts);
-  const Leg decode = connector.Decode(facts, "");
+  Leg decode = connector.Decode(facts, "");
+  FreeBodies();
   leg->head = HeadFor(prefill.set, prefill.body.size(), true);
   leg->body = std::move(prefill.body);
   leg->limit = config().mori.wait;
@@ -391,7 +414,7 @@ Task<void> Exchange::TogetherHeld(const Target& target, const Facts& facts) {
     if (!to->answered && !of->done.is_set()) of->call->Cancel();
   };
   std::string request = HeadFor(decode.set, decode.body.size(), false);
-  Spawn(lane_.io, ask(shared_from_this(), leg, held, std::move(request), decode.body));
+  Spawn(lane_.io, ask(shared_from_this(), leg, held, std::move(request), std::move(decode.body)));
 
   const bool in_time = co_await leg->done.Wait(left());
   if (!in_time || leg->answer.error == CallError::kTimedOut) {
@@ -434,7 +457,7 @@ Task<void> Exchange::DecodeInChunks(const Target& target, std::string_view body,
   const std::optional<Splice> document = Splice::Parse(body);
   Chunks chunks(*document, config().decode_chunk_tokens);
   if (chunks.one_piece()) {
-    co_await DecodeBody(target, body, set, std::nullopt, false);
+    co_await DecodeBody(target, std::string(body), set, std::nullopt, false);
     co_return;
   }
   Framing open;

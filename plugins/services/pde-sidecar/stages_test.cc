@@ -1,6 +1,8 @@
 // The stages over real sockets: what each worker is asked, and what the client gets.
 #include <gmock/gmock.h>
 
+#include <atomic>
+
 #include "rig.h"
 #include "splice.h"
 
@@ -403,6 +405,38 @@ TEST(MooncakeTest, Case048ABadBootstrapServerIs502) {
     EXPECT_EQ(s.Run("{}").status, 502);
     EXPECT_EQ(s.prefill.calls() + s.decode.calls(), 0u);
   }
+}
+
+TEST(MooncakeTest, ARestartedWorkersEngineIsFound) {
+  std::atomic<int> life{1};
+  const FakeWorker bootstrap([&](const Received&, const Writer& write) {
+    write(Answer(R"({"0":{"engine_id":"e)" + std::to_string(life) + R"("}})"));
+  });
+  const FakeWorker prefill("{}");
+  const FakeWorker decode([&](const Received& request, const Writer& write) {
+    const bool right = Kv(request.body, "remote_engine_id") == "\"e" + std::to_string(life) + "\"";
+    write(right && request.body.find("broken") == std::string::npos ? Answer("{}")
+                                                                    : Answer("no blocks", 500));
+  });
+  Rig rig;
+  rig.config.kv_connector = "mooncake";
+  rig.config.mooncake_port = static_cast<uint16_t>(bootstrap.port());
+  rig.Start(decode);
+  const auto ask = [&](const std::string& body) {
+    return Post(rig.port(), kChat, body, {{kPrefill, prefill.address()}});
+  };
+  EXPECT_EQ(ask("{}").status, 200);
+  life = 2;
+  EXPECT_EQ(ask("{}").status, 200) << "asked again, and both legs sent again";
+  EXPECT_EQ(decode.calls(), 3u);
+  const auto received = decode.received();
+  EXPECT_NE(Kv(received[1].body, "transfer_id"), Kv(received[2].body, "transfer_id"));
+  // Nothing else that decode fails of is repeated.
+  const Response failed = ask(R"({"x":"broken"})");
+  EXPECT_EQ(failed.status, 500);
+  EXPECT_EQ(failed.body, "no blocks");
+  EXPECT_EQ(decode.calls(), 4u);
+  EXPECT_EQ(bootstrap.calls(), 3u);
 }
 
 // ---- offloading and pulls ----

@@ -135,31 +135,42 @@ Task<bool> Call::ReadHead(std::string_view method, Milliseconds limit, ResponseH
   }
 }
 
-Task<std::string_view> Call::Piece() {
-  for (;;) {
-    if (decoder_.done() || !connection_) {
-      Finish();
-      co_return std::string_view();
-    }
-    std::string& bytes = connection_->unread;
+std::string_view Call::Come() {
+  if (!decoder_.done() && connection_) {
+    const std::string& bytes = connection_->unread;
     std::string_view in = std::string_view(bytes).substr(unread_at_);
     const std::string_view piece = decoder_.Take(in);
     unread_at_ = bytes.size() - in.size();
+    if (!piece.empty()) return piece;
+  }
+  Finish();
+  return {};
+}
+
+Task<bool> Call::More() {
+  if (!connection_ || decoder_.done()) co_return false;
+  if (decoder_.bad()) {
+    connection_->stream.Close();
+    co_return Fail({});
+  }
+  std::string& bytes = connection_->unread;
+  Empty(bytes);
+  unread_at_ = 0;
+  const error_code error = co_await connection_->stream.Read(bytes, pool_.config().stream_timeout);
+  if (!error) co_return true;
+  if (error == asio::error::eof && !cancelled_ && decoder_.End()) {
+    Finish();
+    co_return false;
+  }
+  co_return Fail(error == asio::error::connection_refused ? error_code() : error);
+}
+
+Task<std::string_view> Call::Piece() {
+  for (;;) {
+    const std::string_view piece = Come();
     if (!piece.empty()) co_return piece;
-    if (decoder_.bad()) {
-      connection_->stream.Close();
-      Fail({});
-      co_return std::string_view();
-    }
-    if (decoder_.done()) continue;
-    bytes.clear();
-    unread_at_ = 0;
-    const error_code error =
-        co_await connection_->stream.Read(bytes, pool_.config().stream_timeout);
-    if (!error) continue;
-    if (error == asio::error::eof && !cancelled_ && decoder_.End()) continue;
-    Fail(error == asio::error::connection_refused ? error_code() : error);
-    co_return std::string_view();
+    const bool more = co_await More();
+    if (!more) co_return std::string_view();
   }
 }
 
@@ -167,7 +178,7 @@ Task<std::string_view> Call::Piece() {
 void Call::Finish() {
   if (!connection_ || !decoder_.done()) return;
   const bool clean = unread_at_ == connection_->unread.size();
-  connection_->unread.clear();
+  Empty(connection_->unread);
   if (keep_alive_ && clean && !cancelled_) pool_.Put(target_, std::move(connection_));
   connection_.reset();
 }

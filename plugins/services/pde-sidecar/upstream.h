@@ -64,8 +64,10 @@ class Call {
 
   // A piece of the answer's body, valid until the next read; empty at its end and on errors.
   Task<std::string_view> Piece();
-  // Pieces that have come already.
-  bool HasPiece() const { return connection_ && unread_at_ < connection_->unread.size(); }
+  // The same in two steps: a piece that has come already, empty when there is none...
+  std::string_view Come();
+  // ...and waiting for more. False at the end and on errors.
+  Task<bool> More();
   bool ended() const { return decoder_.done(); }
   // The rest of the body; false with kTooLarge when it has more than `max` bytes.
   Task<bool> Whole(std::string* out, size_t max, Milliseconds limit);

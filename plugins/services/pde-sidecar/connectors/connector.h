@@ -36,6 +36,7 @@ struct Facts {
   // Of a connector that asks the prefiller first.
   std::string engine_id;
   std::string engine_rank;
+  bool engine_remembered = false;  // from an earlier request, so it may be gone
 };
 
 // One of the two requests, as it differs from the client's.
