@@ -13,6 +13,7 @@ debian=(
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev
   libboost1.81-dev libboost-filesystem1.81-dev libssl-dev
   libyaml-cpp-dev libtomlplusplus-dev nlohmann-json3-dev libsimdjson-dev libxxhash-dev
+  libpcre2-dev libutf8proc-dev
   libspdlog-dev prometheus-cpp-dev libcli11-dev libgoogle-perftools-dev
 )
 debian_tests=(

@@ -1,6 +1,7 @@
-// token-producer: the token ids of a request's prompts, from the render endpoints of a vLLM server
-// or estimated: four bytes of prompt make one pseudo-token, which is all that cache affinity needs
-// to recognise equal prefixes. Prompts that arrive as token ids pass through.
+// token-producer: the token ids of a request's prompts, from the render endpoints of a vLLM server,
+// from a tokenizer.json in this process, or estimated: four bytes of prompt make one pseudo-token,
+// which is all that cache affinity needs to recognise equal prefixes. Prompts that arrive as token
+// ids pass through.
 #define XXH_INLINE_ALL
 #include "epp/plugin.hpp"
 
@@ -17,6 +18,7 @@
 
 #include "plugins/common/json_canonical.hpp"
 #include "plugins/common/json_text.hpp"
+#include "plugins/producers/token/local.h"
 #include "plugins/producers/token/media.h"
 #include "plugins/producers/token/remote.h"
 #include "plugins/producers/token/stream.h"
@@ -36,6 +38,9 @@ enum Param : size_t {
   kUdsSocket,
   kUdsTcp,
   kUdsMap,
+  kLocalTokenizers,
+  kLocalThreads,
+  kLocalTimeout,
   kImageMode,
   kImageWidth,
   kImageHeight,
@@ -60,6 +65,10 @@ enum Param : size_t {
 constexpr const char* kDynamicOrStatic[] = {"dynamic", "static"};
 constexpr const char* kSampledOrStrided[] = {"sampled", "strided"};
 constexpr double kMaxInt = 1e9;
+// Why a prompt was not encoded.
+constexpr std::array<std::string_view, 11> kReasons{"api",   "body",     "busy",  "content",
+                                                    "media", "messages", "model", "reasoning",
+                                                    "role",  "template", "tools"};
 
 // What one worker needs while it builds a prompt; kept from call to call, up to a bound.
 struct Scratch {
@@ -106,7 +115,7 @@ class TokenProducer {
  public:
   static constexpr const char* kName = "token-producer";
   static constexpr const char* kDoc =
-      "Turns prompts into token ids: a vLLM server's, estimated ones, or those of the request.";
+      "Turns prompts into token ids: a vLLM server's, a tokenizer.json's, or estimated ones.";
   static constexpr std::array kAliases{"tokenizer"};
   static constexpr std::array kProduces{epp::Makes(epp::attr::kTokenizedPrompt)};
   static constexpr std::array kParams{
@@ -119,40 +128,68 @@ class TokenProducer {
       epp::String("udsTokenizerConfig.socketFile", nullptr, "Not in this build.").Deprecated(),
       epp::Bool("udsTokenizerConfig.useTCP", false, "Not in this build.").Unset().Deprecated(),
       epp::Json("udsTokenizerConfig.modelTokenizerMap", "Not in this build.").Deprecated(),
-      epp::String("estimate.image.mode", "dynamic", "Tokens of an image: by size, or constant.")
-          .OneOf(kDynamicOrStatic),
+      epp::Json(
+          "local.tokenizers",
+          "List of {path, model, chatTemplate}: tokenizer.json files, and the models they are "
+          "for."),
+      epp::Int("local.threads", 0, 0, 64, "Threads that encode long prompts; 0 and unset: 2.")
+          .Unset(),
+      epp::Duration("local.timeout", 0, 0, 3600, "Of encoding a long prompt; 0 and unset: 1s.")
+          .Unset(),
+      epp::String("estimate.image.mode", "dynamic",
+                  "Tokens of an image: by size, or constant; dynamic.")
+          .OneOf(kDynamicOrStatic)
+          .Unset(),
       epp::Int("estimate.image.defaultResolution.width", 640, 0, 65535,
-               "Pixels; for images whose size cannot be read."),
+               "Pixels; for images whose size cannot be read; 640.")
+          .Unset(),
       epp::Int("estimate.image.defaultResolution.height", 360, 0, 65535,
-               "Pixels; for images whose size cannot be read."),
-      epp::Int("estimate.image.dynamic.factor", 1024, 0, kMaxInt, "Pixels that make a token."),
-      epp::Int("estimate.image.static.staticToken", 0, 0, kMaxInt, "Tokens of an image."),
+               "Pixels; for images whose size cannot be read; 360.")
+          .Unset(),
+      epp::Int("estimate.image.dynamic.factor", 1024, 0, kMaxInt, "Pixels that make a token; 1024.")
+          .Unset(),
+      epp::Int("estimate.image.static.staticToken", 0, 0, kMaxInt, "Tokens of an image.").Unset(),
       epp::String("estimate.video.tokensPerFrame.mode", "dynamic",
-                  "Tokens of a frame: by size, or constant.")
-          .OneOf(kDynamicOrStatic),
+                  "Tokens of a frame: by size, or constant; dynamic.")
+          .OneOf(kDynamicOrStatic)
+          .Unset(),
       epp::Int("estimate.video.tokensPerFrame.dynamic.factor", 1024, 0, kMaxInt,
-               "Pixels that make a token."),
+               "Pixels that make a token; 1024.")
+          .Unset(),
       epp::Int("estimate.video.tokensPerFrame.static.numTokensPerFrame", 0, 0, kMaxInt,
-               "Tokens of a frame."),
+               "Tokens of a frame.")
+          .Unset(),
       epp::String("estimate.video.frames.mode", "sampled",
-                  "Frames that count: at a rate, or every nth of the source.")
-          .OneOf(kSampledOrStrided),
-      epp::Int("estimate.video.frames.minFrames", 0, 0, kMaxInt, "Fewest frames of a video."),
-      epp::Int("estimate.video.frames.maxFrames", 0, 0, kMaxInt, "Most frames; 0 is no limit."),
-      epp::Float("estimate.video.frames.sampled.sampleFPS", 2, 0, 1e6, "Frames a second."),
+                  "Frames that count: at a rate, or every nth of the source; sampled.")
+          .OneOf(kSampledOrStrided)
+          .Unset(),
+      epp::Int("estimate.video.frames.minFrames", 0, 0, kMaxInt, "Fewest frames of a video.")
+          .Unset(),
+      epp::Int("estimate.video.frames.maxFrames", 0, 0, kMaxInt, "Most frames; 0 is no limit.")
+          .Unset(),
+      epp::Float("estimate.video.frames.sampled.sampleFPS", 2, 0, 1e6, "Frames a second; 2.")
+          .Unset(),
       epp::Int("estimate.video.frames.sampled.temporalPatchSize", 0, 0, kMaxInt,
-               "Frames that share their tokens; below 2 none do."),
+               "Frames that share their tokens; below 2 none do.")
+          .Unset(),
       epp::Float("estimate.video.frames.strided.defaultSourceFPS", 24, 0, 1e6,
-                 "Frames a second of the source, unless a header says it."),
+                 "Frames a second of the source, unless a header says it; 24.")
+          .Unset(),
       epp::Int("estimate.video.frames.strided.frameStride", 1, 0, kMaxInt,
-               "One frame of the source in so many counts."),
+               "One frame of the source in so many counts; 1.")
+          .Unset(),
       epp::Int("estimate.video.defaultResolution.width", 640, 0, 65535,
-               "Pixels, unless a header says it."),
+               "Pixels, unless a header says it; 640.")
+          .Unset(),
       epp::Int("estimate.video.defaultResolution.height", 360, 0, 65535,
-               "Pixels, unless a header says it."),
-      epp::Float("estimate.video.defaultDuration", 10, 0, 1e9, "Seconds, unless a header says it."),
+               "Pixels, unless a header says it; 360.")
+          .Unset(),
+      epp::Float("estimate.video.defaultDuration", 10, 0, 1e9,
+                 "Seconds, unless a header says it; 10.")
+          .Unset(),
       epp::Int("estimate.video.maxVideoTokens", 0, 0, kMaxInt,
-               "Most tokens of a video; 0 is no limit."),
+               "Most tokens of a video; 0 is no limit.")
+          .Unset(),
   };
 
   static epp::Result<TokenProducer> Create(const epp::Context& ctx) {
@@ -171,7 +208,9 @@ class TokenProducer {
       return ctx.f64(i) > 0 ? ctx.f64(i) : kParams[i].spec.default_value.v.f64;
     };
     TokenProducer p(ctx.host().workers());
+    if (epp::Status status = OneBackEnd(ctx); !status.ok()) return status;
     if (epp::Status status = p.Connect(ctx); !status.ok()) return status;
+    if (epp::Status status = p.LoadTokenizers(ctx); !status.ok()) return status;
     p.image_ = {ctx.str(kImageMode) == "static",
                 {number(kImageWidth), number(kImageHeight)},
                 number(kImageFactor),
@@ -192,8 +231,12 @@ class TokenProducer {
     return p;
   }
 
-  using Operation = token_producer::Rendering;
-  uint64_t ProduceTimeoutNs() const { return remote_ ? remote_->timeout_ns() : 0; }
+  // What is waited for: one of the two.
+  struct Operation {
+    std::shared_ptr<token_producer::Rendering> rendering;
+    std::shared_ptr<token_producer::Encoding> encoding;
+  };
+  uint64_t ProduceTimeoutNs() const { return remote_ ? remote_->timeout_ns() : local_timeout_ns_; }
 
   epp::Status StartProduce(const epp::Call& call, const epp::Candidates&, const epp::Outputs& out,
                            epp::Completion done, std::shared_ptr<Operation>& operation) const {
@@ -204,18 +247,24 @@ class TokenProducer {
         prompts &&
         (parsed->api == EPP_API_GENERATE ||
          (parsed->segment_count > 0 && parsed->segments[0].kind == EPP_SEGMENT_TOKEN_IDS));
-    if (remote_ == nullptr || !prompts || ids) return Produce(call, out);
-    return remote_->Start(call.request(), done, operation);
+    if ((remote_ == nullptr && local_ == nullptr) || !prompts || ids) return Produce(call, out);
+    if (local_ != nullptr) return Encode(call, out, done, operation);
+    auto made = std::make_shared<Operation>();
+    epp::Status status = remote_->Start(call.request(), done, made->rendering);
+    if (status.ok()) operation = std::move(made);
+    return status;
   }
 
   epp::Status FinishProduce(Operation& operation, const epp::Call& call, const epp::Candidates&,
                             const epp::Outputs& out) const {
+    if (operation.encoding != nullptr) return Write(*operation.encoding, call, out);
     auto* const prompt = call.Alloc<epp_tokenized_prompt>();
     if (prompt == nullptr) return TooLarge(sizeof(*prompt));
     prompt->struct_size = sizeof(*prompt);
     prompt->cache_salt = Copied(call, epp::View(call.request().parsed->cache_salt));
     std::string_view features;
-    epp::Status status = token_producer::Remote::Read(operation, call, *prompt, features);
+    epp::Status status =
+        token_producer::Remote::Read(*operation.rendering, call, *prompt, features);
     if (status.ok() && !features.empty()) {
       status = Features(call, features, *prompt);
       DropOutside(*prompt);
@@ -225,7 +274,100 @@ class TokenProducer {
     return {};
   }
 
+  void CancelProduce(Operation& operation) const {
+    if (operation.encoding) operation.encoding->cancelled.store(true, std::memory_order_relaxed);
+  }
+
  private:
+  // Short prompts at once, long ones on another thread, and by estimate what cannot be encoded.
+  epp::Status Encode(const epp::Call& call, const epp::Outputs& out, epp::Completion done,
+                     std::shared_ptr<Operation>& operation) const {
+    auto encoding = std::make_shared<token_producer::Encoding>();
+    token_producer::Unrendered why = local_->Prepare(call.request(), *encoding);
+    if (why == nullptr && encoding->text.size() <= token_producer::Local::kInlineBytes) {
+      local_->Encode(call.worker(), *encoding);
+      return Write(*encoding, call, out);
+    }
+    if (why == nullptr) {
+      if (local_->Enqueue(encoding, done)) {
+        operation = std::make_shared<Operation>(Operation{nullptr, std::move(encoding)});
+        return {};
+      }
+      why = "busy";
+    }
+    for (size_t i = 0; i < kReasons.size(); ++i) {
+      if (kReasons[i] == why) estimates_[i].Add(1);
+    }
+    return Produce(call, out);
+  }
+
+  static epp::Status Write(const token_producer::Encoding& encoding, const epp::Call& call,
+                           const epp::Outputs& out) {
+    auto* const prompt = call.Alloc<epp_tokenized_prompt>();
+    if (prompt == nullptr) return TooLarge(sizeof(*prompt));
+    prompt->struct_size = sizeof(*prompt);
+    prompt->cache_salt = Copied(call, epp::View(call.request().parsed->cache_salt));
+    epp::Status status = token_producer::Local::Write(encoding, call, *prompt);
+    if (status.ok()) Put(prompt, out);
+    return status;
+  }
+
+  // At most one of the three ways to get tokens.
+  static epp::Status OneBackEnd(const epp::Context& ctx) {
+    struct BackEnd {
+      const char* name;
+      size_t first, last;
+    };
+    constexpr BackEnd kBackEnds[] = {{"vLLM", kModelName, kVllmMediaTimeout},
+                                     {"a local tokenizer", kLocalTokenizers, kLocalTimeout},
+                                     {"an estimate", kImageMode, kMaxVideoTokens}};
+    const BackEnd* asked = nullptr;
+    size_t by = 0;
+    for (const BackEnd& b : kBackEnds) {
+      for (size_t i = b.first; i <= b.last; ++i) {
+        if (!ctx.has(i)) continue;
+        if (asked != nullptr) {
+          return epp::Status::Invalid("parameter \"" + std::string(kParams[by].spec.name) +
+                                      "\" asks for " + asked->name + " and \"" +
+                                      kParams[i].spec.name + "\" for " + b.name +
+                                      ", want one of them: vllm, local or estimate");
+        }
+        asked = &b;
+        by = i;
+        break;
+      }
+    }
+    return {};
+  }
+
+  // Loads the tokenizers of the config, if it names some.
+  epp::Status LoadTokenizers(const epp::Context& ctx) {
+    if (!ctx.has(kLocalTokenizers)) {
+      for (size_t i = kLocalThreads; i <= kLocalTimeout; ++i) {
+        if (!ctx.has(i)) continue;
+        return epp::Status::Invalid(
+            "parameter \"" + std::string(kParams[i].spec.name) +
+            "\" asks for a local tokenizer, but local.tokenizers is not set");
+      }
+      return {};
+    }
+    const auto given = [&](size_t i, int64_t value, int64_t usual) {
+      return ctx.has(i) && value > 0 ? value : usual;
+    };
+    const auto threads = static_cast<size_t>(given(kLocalThreads, ctx.i64(kLocalThreads), 2));
+    local_timeout_ns_ =
+        static_cast<uint64_t>(given(kLocalTimeout, ctx.ns(kLocalTimeout), 1'000'000'000));
+    const std::string_view labels[] = {"plugin_name", "reason"};
+    const epp::Metric estimates(
+        ctx.host().raw(), EPP_METRIC_COUNTER, "epp_token_producer_estimates_total",
+        "Prompts that were estimated although tokenizers are configured.", labels);
+    for (size_t i = 0; i < kReasons.size(); ++i) {
+      const std::string_view values[] = {ctx.name(), kReasons[i]};
+      estimates_[i] = estimates.With(values);
+    }
+    return token_producer::Local::Create(ctx.host(), ctx.str(kLocalTokenizers), threads, local_);
+  }
+
   // Thread-safe: each worker has its own scratch memory.
   epp::Status Produce(const epp::Call& call, const epp::Outputs& out) const {
     const epp_parsed* const parsed = call.request().parsed;
@@ -522,7 +664,10 @@ class TokenProducer {
   token_producer::ImageSettings image_;
   token_producer::VideoSettings video_;
   std::unique_ptr<std::vector<Scratch>> scratch_;
-  std::shared_ptr<const token_producer::Remote> remote_;  // null: estimates
+  std::shared_ptr<const token_producer::Remote> remote_;  // of these two at most one
+  std::unique_ptr<token_producer::Local> local_;
+  uint64_t local_timeout_ns_ = 0;
+  std::array<epp::Series, kReasons.size()> estimates_;
 };
 
 }  // namespace

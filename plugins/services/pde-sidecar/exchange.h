@@ -127,7 +127,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   bool over_ = false;
   bool client_gone_ = false;
   Record record_;
-  int prefills_pending_ = 0;  // the record waits for them
+  uint32_t prefills_pending_ = 0;  // and the record waits for it
 };
 
 }  // namespace sidecar

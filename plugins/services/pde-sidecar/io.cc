@@ -15,8 +15,8 @@ namespace {
 
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr size_t kReadBytes = 64 * 1024;
-constexpr size_t kJoinBytes = 16 * 1024;  // parts up to this size, in all, become one record
 constexpr uint8_t kReadsInARow = 8;       // then others have their turn
+constexpr size_t kJoinBytes = 16 * 1024;  // parts up to this size, in all, become one record
 
 error_code LastError() { return {errno, boost::system::system_category()}; }
 
@@ -114,8 +114,8 @@ Stream::Stream(asio::ip::tcp::socket socket)
 Stream::Stream(asio::io_context& io) : tcp_(io), all_(Streams::Of(tcp_)) {}
 
 Stream::~Stream() {
-  if (tls_) tls_->Detach();
   all_.Forget(this);
+  if (tls_) tls_->Detach();
 }
 
 void Stream::Limit(Milliseconds limit) {
@@ -148,7 +148,7 @@ Task<error_code> Stream::Connect(asio::ip::tcp::endpoint where, Milliseconds lim
 
 Task<error_code> Stream::Read(std::string& buffer, Milliseconds limit) {
   if (tls_) {
-    const error_code failed = co_await tls_->Read(buffer, all_.scratch(), kReadBytes, limit);
+    const error_code failed = co_await tls_->Read(buffer, kReadBytes, limit);
     co_return failed;
   }
   if (!may_read_ || in_a_row_ >= kReadsInARow) {
@@ -178,7 +178,7 @@ Task<error_code> Stream::Read(std::string& buffer, Milliseconds limit) {
 }
 
 size_t Stream::WriteNow(std::string_view bytes) {
-  if (tls_) return tls_->WriteNow(bytes.substr(0, kJoinBytes));
+  if (tls_) return 0;
   const ssize_t n =
       ::send(tcp_.native_handle(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   return n > 0 ? static_cast<size_t>(n) : 0;
@@ -250,48 +250,48 @@ Task<void> Stream::WaitReadable() {
 }
 
 void Stream::StopWaiting() {
-      error_code ignored;
-      tcp_.cancel(ignored);
-    }
+  error_code ignored;
+  tcp_.cancel(ignored);
+}
 
-    int Stream::Peek() {
-      if (tls_) {
-        const TlsSession::State state = tls_->Poll();
-        if (state == TlsSession::State::kEnd) return 0;
-        return state == TlsSession::State::kBytes ? 1 : -1;
-      }
-      char byte;
-      const ssize_t n = ::recv(tcp_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-      if (n >= 0) return static_cast<int>(n);
-      return errno == EAGAIN || errno == EWOULDBLOCK ? -1 : -2;
-    }
+int Stream::Peek() {
+  if (tls_) {
+    const TlsSession::State state = tls_->Poll();
+    if (state == TlsSession::State::kEnd) return 0;
+    return state == TlsSession::State::kBytes ? 1 : -1;
+  }
+  char byte;
+  const ssize_t n = ::recv(tcp_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  if (n >= 0) return static_cast<int>(n);
+  return errno == EAGAIN || errno == EWOULDBLOCK ? -1 : -2;
+}
 
-    bool Stream::PeerGone() {
-      if (!open()) return true;
-      const int state = Peek();
-      return state == 0 || state == -2;
-    }
+bool Stream::PeerGone() {
+  if (!open()) return true;
+  const int state = Peek();
+  return state == 0 || state == -2;
+}
 
-    bool Stream::Quiet() { return open() && Peek() == -1; }
+bool Stream::Quiet() { return open() && Peek() == -1; }
 
-    void Stream::Close() {
-      error_code ignored;
-      tcp_.close(ignored);
-    }
+void Stream::Close() {
+  error_code ignored;
+  tcp_.close(ignored);
+}
 
-    void Stream::FinishWriting() {
-      if (tls_) tls_->SayEnd();
-      error_code ignored;
-      tcp_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
-    }
+void Stream::FinishWriting() {
+  if (tls_) tls_->SayEnd();
+  error_code ignored;
+  tcp_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+}
 
-    const std::string& Stream::peer_ip() {
-      if (peer_ip_.empty()) {
-        error_code error;
-        const auto peer = tcp_.remote_endpoint(error);
-        if (!error) peer_ip_ = peer.address().to_string();
-      }
-      return peer_ip_;
-    }
+const std::string& Stream::peer_ip() {
+  if (peer_ip_.empty()) {
+    error_code error;
+    const auto peer = tcp_.remote_endpoint(error);
+    if (!error) peer_ip_ = peer.address().to_string();
+  }
+  return peer_ip_;
+}
 
-  }  // namespace sidecar
+}  // namespace sidecar

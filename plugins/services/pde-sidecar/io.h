@@ -121,7 +121,6 @@ class Stream {
   error_code Told(error_code error) const;
 
   asio::ip::tcp::socket tcp_;
-  std::shared_ptr<TlsSession> tls_;  // null: in the clear
   Streams& all_;
   // Setting a timer for each operation would cost more than the operation. A stream is looked at
   // when a limit that it once had has passed, and by then has another, most likely.
@@ -132,6 +131,7 @@ class Stream {
   bool may_read_ = false;  // bytes are likely to be there
   uint8_t in_a_row_ = 0;   // reads without waiting
   std::string peer_ip_;
+  std::shared_ptr<TlsSession> tls_;  // null: in the clear
 };
 
 }  // namespace sidecar

@@ -307,6 +307,11 @@ TEST(EncodeTest, Case058Body) {
               ElementsAre(R"({"model":"m","stream":false,"max_completion_tokens":1,"messages":)"
                           R"([{"role":"user","content":[{"type":"image_url","image_url":{"url":)"
                           R"("a"}}]}],"max_tokens":1})"));
+  // Neither must an encode worker answer at length, nor decline to.
+  const std::string limits = R"({"min_tokens":5,"cache_hit_threshold":0.8,"messages":[)"
+                             R"({"content":[{"type":"input_audio"}]}]})";
+  EXPECT_THAT(EncodeBodies(*Splice::Parse(limits)),
+              ElementsAre(HasSubstr(R"({"min_tokens":1,"cache_hit_threshold":0,)")));
 }
 
 TEST(EncodeTest, Case059Merge) {

@@ -11,8 +11,8 @@ namespace {
 
 constexpr size_t kShownBytes = 200;
 constexpr std::array<std::string_view, kFallbacks> kNames = {
-    "prefill-off",     "encode-off",   "encoder-denied",  "source-denied", "source-off",
-    "prefill-retried", "no-kv-params", "decode-declined", "engine-renewed"};
+    "prefill-off", "encode-off",      "encoder-denied", "source-denied",
+    "source-off",  "prefill-retried", "no-kv-params",   "decode-declined"};
 
 std::string_view NameOf(CallError error) {
   switch (error) {

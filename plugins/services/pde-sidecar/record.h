@@ -24,9 +24,8 @@ enum class Fallback : uint8_t {
   kRetried,        // prefill was repeated
   kNoParams,       // prefill's answer has no kv_transfer_params: decode computes itself
   kDeclined,       // decode has too little in its cache, so that prefill ran
-  kRenewed,        // Mooncake: the remembered engine of a prefill worker was not it any more
 };
-inline constexpr size_t kFallbacks = 9;
+inline constexpr size_t kFallbacks = 8;
 std::string_view NameOf(Fallback fallback);
 
 // One request of ours to a worker.

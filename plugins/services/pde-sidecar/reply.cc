@@ -50,15 +50,10 @@ std::string_view ReasonOf(int status) {
   }
 }
 
-void Reply::Note(size_t bytes) {
-  if (sent_ == 0 && bytes > 0) first_ = std::chrono::steady_clock::now();
-  sent_ += bytes;
-}
-
 Task<bool> Reply::Write(std::string_view first, std::string_view second, std::string_view third) {
   const error_code error = co_await stream_.Write(first, second, third, config_.stream_timeout);
   if (error) broken_ = true;
-  Note(first.size() + second.size() + third.size());
+  Sent(first.size() + second.size() + third.size());
   co_return !broken_;
 }
 
@@ -132,7 +127,7 @@ void Reply::Add(std::string_view piece) {
 bool Reply::FlushNow() {
   if (pending_.empty()) return !broken_;
   const size_t sent = stream_.WriteNow(pending_);
-  Note(sent);
+  if (sent != 0) Sent(sent);
   if (sent < pending_.size()) {
     pending_.erase(0, sent);
     return false;

@@ -52,8 +52,11 @@ class Reply {
   bool closes() const { return close_; }
 
  private:
-  void Note(size_t bytes);  // as sent
   Task<bool> Write(std::string_view first, std::string_view second, std::string_view third);
+  void Sent(size_t bytes) {
+    if (sent_ == 0) first_ = std::chrono::steady_clock::now();
+    sent_ += bytes;
+  }
 
   Stream& stream_;
   const Config& config_;

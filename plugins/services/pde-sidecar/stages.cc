@@ -335,8 +335,7 @@ Task<void> Exchange::RunPrefill(std::shared_ptr<PrefillLeg> leg) {
   co_await Fetch(leg->call, std::move(leg->head), leg->body, leg->limit, &leg->answer);
   std::string().swap(leg->body);
   Count(Stage::kPrefill, since, leg->answer.ok(), *leg->call, leg->answer.head.status);
-  --prefills_pending_;
-  if (over_ && prefills_pending_ == 0) TellRecord();
+  if (--prefills_pending_ == 0 && over_) TellRecord();
   if (!leg->answer.ok()) {
     // What is known of its engines may be out of date.
     lane_.engines.erase(leg->worker);
@@ -393,7 +392,6 @@ Task<void> Exchange::Together(const Target& target, const Facts& facts) {
     if (!known || renewed.engine_id != facts.engine_id) {
       leg->decode->Cancel();
       Count(Stage::kDecode, since, false, *leg->decode, head.status);
-      Fell(Fallback::kRenewed);
       if (known) co_await Together(target, renewed);
       co_return;
     }

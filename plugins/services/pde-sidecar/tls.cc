@@ -348,43 +348,34 @@ Task<error_code> TlsSession::Handshake(Milliseconds limit) {
   co_return asio::error::connection_reset;
 }
 
-Task<error_code> TlsSession::Read(std::string& buffer, char* scratch, size_t max,
-                                  Milliseconds limit) {
+Task<error_code> TlsSession::Read(std::string& buffer, size_t max, Milliseconds limit) {
   const auto self = shared_from_this();
   const auto until = std::chrono::steady_clock::now() + limit;
+  const size_t before = buffer.size();
   for (;;) {
     // Also what Poll took while this waited.
     if (!early_.empty()) {
       buffer += early_;
-      std::string().swap(early_);
+      early_.clear();
       co_return error_code();
     }
     if (!alive()) co_return asio::error::connection_reset;
     error_code error;
     bool done = false;
-    size_t all = 0;
     do {
+      const size_t at = buffer.size();
       size_t got = 0;
+      buffer.resize(at + std::min(kRecordBytes, max - (at - before)));
       ERR_clear_error();
-      done = Done(SSL_read_ex(Ssl(ssl_), scratch + all, max - all, &got), &error);
-      if (done && !error) all += got;
-    } while (done && !error && all < max && SSL_has_pending(Ssl(ssl_)) == 1);
-    buffer.append(scratch, all);
+      done = Done(SSL_read_ex(Ssl(ssl_), buffer.data() + at, buffer.size() - at, &got), &error);
+      buffer.resize(at + (done && !error ? got : 0));
+    } while (done && !error && buffer.size() - before < max && SSL_has_pending(Ssl(ssl_)) == 1);
     // An error behind bytes is found again by the next read.
-    if (all != 0) co_return error_code();
+    if (buffer.size() != before) co_return error_code();
     if (done) co_return error;
     error = co_await Wait(until);
     if (error && early_.empty()) co_return error;
   }
-}
-
-size_t TlsSession::WriteNow(std::string_view bytes) {
-  if (!alive() || bytes.empty()) return 0;
-  size_t sent = 0;
-  error_code error;
-  ERR_clear_error();
-  const bool done = Done(SSL_write_ex(Ssl(ssl_), bytes.data(), bytes.size(), &sent), &error);
-  return done && !error ? sent : 0;
 }
 
 Task<error_code> TlsSession::Write(std::string_view bytes, Milliseconds limit) {
@@ -409,15 +400,14 @@ Task<error_code> TlsSession::Write(std::string_view bytes, Milliseconds limit) {
 TlsSession::State TlsSession::Poll() {
   if (!early_.empty()) return State::kBytes;
   if (!alive()) return State::kEnd;
-  std::array<char, kRecordBytes> bytes;
+  early_.resize(kRecordBytes);
   size_t got = 0;
   error_code error;
   ERR_clear_error();
-  const bool done = Done(SSL_read_ex(Ssl(ssl_), bytes.data(), bytes.size(), &got), &error);
+  const bool done = Done(SSL_read_ex(Ssl(ssl_), early_.data(), early_.size(), &got), &error);
+  early_.resize(done && !error ? got : 0);
   if (!done) return State::kNothing;
-  if (error) return State::kEnd;
-  early_.assign(bytes.data(), got);
-  return State::kBytes;
+  return error ? State::kEnd : State::kBytes;
 }
 
 void TlsSession::SayEnd() {

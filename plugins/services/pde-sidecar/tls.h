@@ -67,12 +67,9 @@ class TlsSession : public std::enable_shared_from_this<TlsSession> {
 
   // Operations that are not done in time close the socket.
   Task<error_code> Handshake(Milliseconds limit);
-  // Appends what comes, and what else is there already, by way of `scratch`, which is `max` bytes
-  // and used without waiting. asio::error::eof when the peer has said that no more comes;
-  // connection_reset when it left without a word.
-  Task<error_code> Read(std::string& buffer, char* scratch, size_t max, Milliseconds limit);
-  // What can be written without waiting. What cannot, must be what Write is given next.
-  size_t WriteNow(std::string_view bytes);
+  // Appends what comes, and what else is there already, to `max` bytes. asio::error::eof when the
+  // peer has said that no more comes; connection_reset when it left without a word.
+  Task<error_code> Read(std::string& buffer, size_t max, Milliseconds limit);
   Task<error_code> Write(std::string_view bytes, Milliseconds limit);
   // Takes what has come without waiting. What it was is given out by the next Read.
   enum class State : uint8_t { kNothing, kBytes, kEnd };
