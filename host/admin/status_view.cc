@@ -9,8 +9,8 @@ namespace epp::admin {
 namespace {
 
 std::string Utc(uint64_t unix_ns) {
-  return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::FromUnixNanos(static_cast<int64_t>(unix_ns)),
-                          absl::UTCTimeZone());
+  return absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ",
+                          absl::FromUnixNanos(static_cast<int64_t>(unix_ns)), absl::UTCTimeZone());
 }
 
 std::string Local(uint64_t unix_ns) {

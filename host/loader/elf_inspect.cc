@@ -348,6 +348,8 @@ bool MayNeed(std::string_view library) {
   if (std::ranges::find(kExact, library) != std::end(kExact)) return true;
   if (library.starts_with("ld-linux") && library.find('/') == std::string_view::npos) return true;
   if (library.starts_with("libsimdjson.so.")) return true;
+  // The host's own: it is in the process before any plugin is, and stays.
+  if (library == "libssl.so.3" || library == "libcrypto.so.3") return true;
   return kSanitized && std::ranges::any_of(kSanitizers, [&](std::string_view prefix) {
            return library.starts_with(prefix);
          });

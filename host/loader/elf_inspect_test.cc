@@ -88,12 +88,12 @@ TEST(ElfInspectTest, LibrariesThatMayBeNeeded) {
   ElfFacts facts = ReadElf(TestLibrary("good-v1")).value();
   for (const char* library :
        {"libm.so.6", "libstdc++.so.6", "ld-linux-x86-64.so.2", "libsimdjson.so.14",
-        "libpthread.so.0", "libc++.so.1", "libunwind.so.1"}) {
+        "libpthread.so.0", "libc++.so.1", "libunwind.so.1", "libssl.so.3", "libcrypto.so.3"}) {
     facts.needed = {library};
     EXPECT_TRUE(CheckElf(facts).ok()) << library;
   }
   for (const char* library : {"libprotobuf.so.32", "libgrpc++.so.1.51", "/tmp/libc.so.6",
-                              "ld-linux/../evil.so", "libm.so.7", ""}) {
+                              "ld-linux/../evil.so", "libm.so.7", "libssl.so.1.1", ""}) {
     facts.needed = {library};
     EXPECT_THAT(std::string(CheckElf(facts).message()), HasSubstr("[EPP-LOAD-NEEDED]")) << library;
   }

@@ -6,6 +6,7 @@ which knows which generation it belongs to.
 """
 import argparse
 import bisect
+import datetime
 import http.client
 import json
 import os
@@ -133,18 +134,23 @@ class Soak:
             self.errors.append(f"reload: {response.status} {answer}")
         return answer
 
-    def generation(self):
-        return self.epp.get("/admin/status")["config"]["generation"]
+    def serving(self):
+        """The generation, and the unix time at which it began to serve."""
+        config = self.epp.get("/admin/status")["config"]
+        since = datetime.datetime.fromisoformat(config["since"].replace("Z", "+00:00"))
+        return config["generation"], since.timestamp()
 
     def change(self, kind, what, by_event):
         """Makes one change; (kind, unix time of the change, of its end, seconds to the swap)."""
-        before = self.generation()
+        before = self.serving()[0]
         begin = time.time()
         what()
         if by_event:
-            while self.generation() == before and time.time() < begin + 30:
-                time.sleep(0.003)
-            took = time.time() - begin
+            # Seldom: asking takes from the two cores, too.
+            time.sleep(0.04)
+            while (now := self.serving())[0] == before and time.time() < begin + 30:
+                time.sleep(0.02)
+            took = now[1] - begin
         else:
             took = self.reload().get("took_ms", 0) / 1e3
         self.changes.append((kind, begin, time.time(), took))

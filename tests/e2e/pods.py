@@ -16,8 +16,9 @@ from stack import Child, Epp, Simulators, StackError
 
 PORT_RANGE = range(20000, 32000)
 ROLES = ("prefill", "prefill", "decode", "decode", "encode", "encode")
-STAGES = {role: (f"{role}-filter", "queue-scorer", "two" if role == "encode" else "max-score-picker")
-          for role in ("encode", "prefill", "decode")}
+PICKERS = {"encode": "two", "prefill": "max-score-picker", "decode": "max-score-picker"}
+STAGES = {role: (f"{role}-filter", "queue-scorer", PICKERS[role])
+          for role in PICKERS}
 
 
 def router_config(stages=("encode", "prefill", "decode"), extra_plugins=()):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The sidecar changes under streaming load: its config, its build. No stream breaks, no request fails."""
+"""The sidecar's config and build change under streaming load: no stream breaks, no request fails."""
 
 import itertools
 import json

@@ -21,10 +21,11 @@ constexpr size_t kMaxPrompts = 256;
 constexpr uint32_t kMaxOutputTokens = 1u << 20;
 constexpr uint32_t kMaxDimensions = 4096;
 
-constexpr std::array<std::pair<std::string_view, ApiKind>, 5> kPaths = {{
+constexpr std::array<std::pair<std::string_view, ApiKind>, 6> kPaths = {{
     {"/v1/completions", ApiKind::kCompletions},
     {"/v1/chat/completions", ApiKind::kChat},
     {"/v1/messages", ApiKind::kMessages},
+    {"/v1/responses", ApiKind::kResponses},
     {"/v1/embeddings", ApiKind::kEmbeddings},
     {"/inference/v1/generate", ApiKind::kGenerate},
 }};
@@ -115,10 +116,11 @@ std::string ContentText(const Json* content) {
 
 // A chat template. A later turn of a conversation begins with exactly the bytes of an earlier
 // prompt followed by its answer, so that prefix reuse works as with a real one.
-absl::Status ReadMessages(const Json* body, std::vector<std::string>* out) {
-  const Json* messages = Find(body, "messages");
+absl::Status ReadMessages(const Json* body, const char* key, std::vector<std::string>* out) {
+  const Json* messages = Find(body, key);
   if (messages == nullptr || !messages->is_array() || messages->empty()) {
-    return absl::InvalidArgumentError("messages: missing or empty, want a list of messages");
+    return absl::InvalidArgumentError(
+        absl::StrCat(key, ": missing or empty, want a list of messages"));
   }
   std::string prompt;
   if (const Json* tools = Find(body, "tools")) absl::StrAppend(&prompt, "<|tools|>", Dump(*tools));
@@ -128,7 +130,7 @@ absl::Status ReadMessages(const Json* body, std::vector<std::string>* out) {
   for (const Json& message : *messages) {
     const std::string role = Text(&message, "role");
     if (role.empty()) {
-      return absl::InvalidArgumentError("messages: every message needs a role");
+      return absl::InvalidArgumentError(absl::StrCat(key, ": every message needs a role"));
     }
     absl::StrAppend(&prompt, "<|", role, "|>", ContentText(Find(&message, "content")));
     if (const Json* calls = Find(&message, "tool_calls")) prompt += Dump(*calls);
@@ -155,7 +157,16 @@ absl::Status ReadPrompts(const Json& body, ApiRequest* request) {
       return ReadPrompts(Find(&body, "input"), "input", &request->prompts);
     case ApiKind::kChat:
     case ApiKind::kMessages:
-      return ReadMessages(&body, &request->prompts);
+      return ReadMessages(&body, "messages", &request->prompts);
+    case ApiKind::kResponses: {
+      const Json* input = Find(&body, "input");
+      if (input == nullptr || !input->is_string()) {
+        return ReadMessages(&body, "input", &request->prompts);
+      }
+      request->prompts.push_back(
+          absl::StrCat("<|user|>", input->get<std::string>(), "<|assistant|>"));
+      return absl::OkStatus();
+    }
     case ApiKind::kGenerate:
       return ReadTokenIds(&body, &request->prompts);
   }
@@ -283,6 +294,40 @@ Json MessagesPlain(const ApiAnswer& answer) {
           {"stop_sequence", nullptr}, {"usage", MessagesUsage(answer)}};
 }
 
+Json ResponsesPart(std::string text) {
+  return {{"type", "output_text"}, {"text", std::move(text)}, {"annotations", Json::array()}};
+}
+
+Json ResponsesItem(const ApiAnswer& answer, std::string text) {
+  return {{"type", "message"},
+          {"id", absl::StrCat("msg_", answer.id)},
+          {"role", "assistant"},
+          {"status", "completed"},
+          {"content", Json::array({ResponsesPart(std::move(text))})}};
+}
+
+// The answer of /v1/responses; while it is `in_progress` it has no output yet.
+Json ResponsesPlain(const ApiAnswer& answer, bool in_progress) {
+  const ApiChoice& choice = answer.choices.front();
+  const char* const status = in_progress            ? "in_progress"
+                             : choice.reached_limit ? "incomplete"
+                                                    : "completed";
+  Json body = {{"id", answer.id},         {"object", "response"},  {"created_at", answer.created_s},
+               {"status", status},        {"model", answer.model}, {"incomplete_details", nullptr},
+               {"output", Json::array()}, {"usage", nullptr}};
+  if (in_progress) return body;
+  if (choice.reached_limit) body["incomplete_details"] = {{"reason", "max_output_tokens"}};
+  body["output"].push_back(ResponsesItem(answer, GeneratedText(choice)));
+  const uint64_t prompt = choice.prompt_tokens;
+  const uint64_t output = choice.output_tokens;
+  body["usage"] = {{"input_tokens", prompt},
+                   {"input_tokens_details", {{"cached_tokens", choice.cached_tokens}}},
+                   {"output_tokens", output},
+                   {"output_tokens_details", {{"reasoning_tokens", 0}}},
+                   {"total_tokens", prompt + output}};
+  return body;
+}
+
 Json EmbeddingsPlain(const ApiAnswer& answer) {
   Json data = Json::array();
   for (size_t i = 0; i < answer.choices.size(); ++i) {
@@ -300,6 +345,57 @@ std::string Data(const Json& json) { return absl::StrCat("data: ", Dump(json), "
 
 std::string Event(const char* name, Json json) {
   return absl::StrCat("event: ", name, "\n", Data(json));
+}
+
+// An event of a stream of /v1/responses.
+std::string ResponsesEvent(const char* type, uint64_t number, Json more) {
+  Json json = {{"type", type}, {"sequence_number", number}};
+  json.update(more);
+  return Event(type, std::move(json));
+}
+
+std::string ResponsesStart(const ApiAnswer& answer) {
+  const Json response = {{"response", ResponsesPlain(answer, true)}};
+  Json item = ResponsesItem(answer, "");
+  item["status"] = "in_progress";
+  const std::string id = item["id"];
+  item["content"] = Json::array();
+  return ResponsesEvent("response.created", 0, response) +
+         ResponsesEvent("response.in_progress", 1, response) +
+         ResponsesEvent("response.output_item.added", 2,
+                        {{"output_index", 0}, {"item", std::move(item)}}) +
+         ResponsesEvent("response.content_part.added", 3,
+                        {{"item_id", id},
+                         {"output_index", 0},
+                         {"content_index", 0},
+                         {"part", ResponsesPart("")}});
+}
+
+std::string ResponsesToken(const ApiAnswer& answer, const std::string& text) {
+  return ResponsesEvent("response.output_text.delta",
+                        uint64_t{3} + answer.choices.front().output_tokens,
+                        {{"item_id", absl::StrCat("msg_", answer.id)},
+                         {"output_index", 0},
+                         {"content_index", 0},
+                         {"delta", text}});
+}
+
+std::string ResponsesFinish(const ApiAnswer& answer) {
+  const std::string text = GeneratedText(answer.choices.front());
+  const Json where = {
+      {"item_id", absl::StrCat("msg_", answer.id)}, {"output_index", 0}, {"content_index", 0}};
+  const uint64_t number = uint64_t{4} + answer.choices.front().output_tokens;
+  Json done = where;
+  done["text"] = text;
+  Json part = where;
+  part["part"] = ResponsesPart(text);
+  const char* const last =
+      answer.choices.front().reached_limit ? "response.incomplete" : "response.completed";
+  return ResponsesEvent("response.output_text.done", number, std::move(done)) +
+         ResponsesEvent("response.content_part.done", number + 1, std::move(part)) +
+         ResponsesEvent("response.output_item.done", number + 2,
+                        {{"output_index", 0}, {"item", ResponsesItem(answer, text)}}) +
+         ResponsesEvent(last, number + 3, {{"response", ResponsesPlain(answer, false)}});
 }
 
 std::string ChunkWith(const ApiAnswer& answer, Json choices) {
@@ -361,6 +457,8 @@ absl::StatusOr<ApiRequest> ParseApiRequest(ApiKind kind, std::string_view text) 
   for (const absl::Status& status :
        {ReadCount(sampling, "max_tokens", kMaxOutputTokens, &request.max_tokens),
         ReadCount(sampling, "max_completion_tokens", kMaxOutputTokens, &request.max_tokens),
+        ReadCount(kind == ApiKind::kResponses ? sampling : nullptr, "max_output_tokens",
+                  kMaxOutputTokens, &request.max_tokens),
         ReadCount(sampling, "min_tokens", kMaxOutputTokens, &min_tokens),
         ReadCount(&body, "dimensions", kMaxDimensions, &dimensions)}) {
     if (!status.ok()) return status;
@@ -413,6 +511,7 @@ std::string RenderBody(const ApiRequest& request) {
 std::string PlainBody(const ApiAnswer& answer) {
   const ApiKind kind = answer.request.kind;
   if (kind == ApiKind::kMessages) return Dump(MessagesPlain(answer));
+  if (kind == ApiKind::kResponses) return Dump(ResponsesPlain(answer, false));
   if (kind == ApiKind::kEmbeddings) return Dump(EmbeddingsPlain(answer));
   Json body =
       kind == ApiKind::kGenerate
@@ -429,6 +528,7 @@ std::string PlainBody(const ApiAnswer& answer) {
 }
 
 std::string StreamStart(const ApiAnswer& answer) {
+  if (answer.request.kind == ApiKind::kResponses) return ResponsesStart(answer);
   if (answer.request.kind == ApiKind::kMessages) {
     Json message = MessagesPlain(answer);
     message["content"] = Json::array();
@@ -451,6 +551,7 @@ std::string StreamStart(const ApiAnswer& answer) {
 
 std::string StreamToken(const ApiAnswer& answer, size_t choice) {
   const std::string text = LastToken(answer.choices[choice]);
+  if (answer.request.kind == ApiKind::kResponses) return ResponsesToken(answer, text);
   if (answer.request.kind == ApiKind::kMessages) {
     return Event("content_block_delta", {{"type", "content_block_delta"},
                                          {"index", 0},
@@ -460,6 +561,7 @@ std::string StreamToken(const ApiAnswer& answer, size_t choice) {
 }
 
 std::string StreamFinish(const ApiAnswer& answer, size_t choice) {
+  if (answer.request.kind == ApiKind::kResponses) return ResponsesFinish(answer);
   const ApiChoice& finished = answer.choices[choice];
   if (answer.request.kind == ApiKind::kMessages) {
     return Event("content_block_stop", {{"type", "content_block_stop"}, {"index", 0}}) +
@@ -473,6 +575,7 @@ std::string StreamFinish(const ApiAnswer& answer, size_t choice) {
 }
 
 std::string StreamEnd(const ApiAnswer& answer) {
+  if (answer.request.kind == ApiKind::kResponses) return {};
   if (answer.request.kind == ApiKind::kMessages) {
     return Event("message_stop", {{"type", "message_stop"}});
   }

@@ -18,6 +18,7 @@ enum class ApiKind : uint8_t {
   kCompletions,  // POST /v1/completions
   kChat,         // POST /v1/chat/completions
   kMessages,     // POST /v1/messages (Anthropic)
+  kResponses,    // POST /v1/responses
   kEmbeddings,   // POST /v1/embeddings
   kGenerate,     // POST /inference/v1/generate (tokens in, tokens out)
 };

@@ -211,6 +211,26 @@ TEST(ApiTest, MessagesStreamIsAnthropics) {
                                  "content_block_stop", "message_delta", "message_stop"));
 }
 
+TEST(ResponsesTest, PlainAndStreamed) {
+  ApiAnswer answer = Answer(ApiKind::kResponses);
+  const json plain = json::parse(PlainBody(answer));
+  EXPECT_EQ(plain["object"], "response");
+  EXPECT_EQ(plain["output"][0]["content"][0]["type"], "output_text");
+  EXPECT_EQ(plain["usage"]["input_tokens"], answer.choices[0].prompt_tokens);
+  const std::string stream =
+      StreamStart(answer) + StreamToken(answer, 0) + StreamFinish(answer, 0) + StreamEnd(answer);
+  EXPECT_TRUE(stream.starts_with("event: response.created\ndata: {\"type\":\"response.created\""));
+  EXPECT_THAT(stream, HasSubstr("event: response.output_text.delta\n"));
+  const bool limit = answer.choices[0].reached_limit;
+  EXPECT_THAT(stream,
+              HasSubstr(limit ? "event: response.incomplete\n" : "event: response.completed\n"));
+  for (const auto& [body, good] : {std::pair(R"({"input":"hi","max_output_tokens":3})", true),
+                                   {R"({"input":[{"role":"user","content":"hi"}]})", true},
+                                   {R"({"input":[]})", false}}) {
+    EXPECT_EQ(ParseApiRequest(ApiKind::kResponses, body).ok(), good) << body;
+  }
+}
+
 TEST(ApiTest, ErrorsHaveTheirFamilysShape) {
   const json openai = json::parse(ErrorBody(ApiKind::kChat, 404, "no"))["error"];
   EXPECT_EQ(openai["type"], "NotFoundError");

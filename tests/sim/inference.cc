@@ -30,6 +30,8 @@ const char* IdPrefix(ApiKind kind) {
       return "chatcmpl-";
     case ApiKind::kMessages:
       return "msg_";
+    case ApiKind::kResponses:
+      return "resp_";
     case ApiKind::kEmbeddings:
       return "embd-";
     case ApiKind::kGenerate:
@@ -183,6 +185,9 @@ void Inference::Start(const std::shared_ptr<Connection>& connection, ApiRequest 
   answer.hands_over = options_.transfer.kv != KvConnector::kAny;
   if (absl::Status status = PlanTransfer(job.get()); !status.ok()) return RefuseAs(*job, status);
   if (Declines(job.get())) return;
+  absl::StatusOr<std::string> media = transfers_.TakeMedia(job->leg, answer.request, job->prompt);
+  if (!media.ok()) return RefuseAs(*job, media.status());
+  answer.ec_params = *std::move(media);
   if (transfers_.MustWait(job->leg)) return Await(std::move(job));
   Launch(std::move(job));
 }
@@ -210,9 +215,6 @@ absl::Status Inference::PlanTransfer(Job* job) {
   prompt.hash = HashText(all) ^ salt;
   prompt.block_tokens = engine_.config().block_tokens;
   prompt.block_hashes = BlockHashes(answer.request.prompts.front(), prompt.block_tokens, salt);
-  absl::StatusOr<std::string> media = transfers_.TakeMedia(job->leg, answer.request);
-  if (!media.ok()) return media.status();
-  answer.ec_params = *std::move(media);
   return absl::OkStatus();
 }
 

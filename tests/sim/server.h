@@ -1,7 +1,7 @@
 // Simulated model servers on real sockets: the engine model in real time behind vLLM's HTTP API.
 // Any number of servers share one process and one thread.
 //
-//   POST /v1/completions  /v1/chat/completions  /v1/messages  /v1/embeddings
+//   POST /v1/completions  /v1/chat/completions  /v1/messages  /v1/responses  /v1/embeddings
 //        /inference/v1/generate              plain or as server-sent events
 //   GET  /v1/models  /health  /ping  /version  /metrics
 //   GET  /query                          the engines by rank, of Mooncake's bootstrap server

@@ -494,7 +494,10 @@ std::string Transfers::Finish(const KvLeg& leg, const ApiRequest& request,
   switch (options_.kv) {
     case KvConnector::kNixl:
       // As vLLM: only what the token limit ends leaves blocks behind.
-      if (!reached_limit || request.kind == ApiKind::kMessages) return "";
+      if (!reached_limit || request.kind == ApiKind::kMessages ||
+          request.kind == ApiKind::kResponses) {
+        return "";
+      }
       params["remote_request_id"] = request_id;
       params["remote_num_tokens"] = prompt.tokens;
       key = absl::StrCat(EngineId(0), "/", request_id);
@@ -521,12 +524,16 @@ std::string Transfers::Finish(const KvLeg& leg, const ApiRequest& request,
   return answered;
 }
 
-absl::StatusOr<std::string> Transfers::TakeMedia(const KvLeg& leg, const ApiRequest& request) {
+absl::StatusOr<std::string> Transfers::TakeMedia(const KvLeg& leg, const ApiRequest& request,
+                                                 const PromptFacts& prompt) {
   if (options_.role == Role::kEncode && request.media.empty()) {
     return absl::InvalidArgumentError("messages: nothing to encode");
   }
   // With its KV blocks here a prompt needs no media any more.
-  if (options_.ec == EcConnector::kNone || leg.kind == KvLeg::Kind::kDecode) return "";
+  const bool stored = options_.kv == KvConnector::kSharedStorage &&
+                      options_.role != Role::kEncode &&
+                      Stored(prompt) + prompt.block_tokens > prompt.tokens;
+  if (options_.ec == EcConnector::kNone || leg.kind == KvLeg::Kind::kDecode || stored) return "";
   Json told = Json::object();
   if (options_.role == Role::kEncode) {
     for (const std::string& hash : request.media) {

@@ -186,7 +186,8 @@ class Transfers {
                      const std::string& request_id, bool reached_limit);
 
   // Encodes media, or takes what others encoded. What the answer's ec_transfer_params say.
-  [[nodiscard]] absl::StatusOr<std::string> TakeMedia(const KvLeg& leg, const ApiRequest& request);
+  [[nodiscard]] absl::StatusOr<std::string> TakeMedia(const KvLeg& leg, const ApiRequest& request,
+                                                      const PromptFacts& prompt);
 
   // {"0": {"engine_id": ...}, ...}
   [[nodiscard]] std::string Query() const;

@@ -1,8 +1,11 @@
 // Engines that hand KV blocks and encoded media to each other, over sockets.
 #include "tests/sim/transfer.h"
 
+#include <array>
+#include <chrono>
 #include <future>
-#include <map>
+#include <memory>
+#include <thread>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -67,6 +70,14 @@ class TransferTest : public testing::Test {
     return json::parse(Fetch(simulator_->port(server), "GET", "/sim/state").body);
   }
   json Counts(size_t server) { return State(server)["transfers"]; }
+  // Until decode waits for its blocks.
+  void WaitForWaiter() {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (Counts(1)["waited"] == 0) {
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline) << "decode does not wait";
+      std::this_thread::yield();
+    }
+  }
   std::string Host(size_t server) { return simulator_->options(server).address; }
 
   std::unique_ptr<Simulator> simulator_;
@@ -257,7 +268,7 @@ TEST_F(TransferTest, DecodeWaitsForBlocksThatAreToCome) {
       c = {Kv({{"remote_decoder", {{"kv_request_id", "a"}}}}), decode(7777), decode(7778), {}};
     }
     auto decoded = std::async(std::launch::async, [&] { return Ask(1, Body(c.decode)); });
-    while (Counts(1)["waited"] == 0) std::this_thread::yield();
+    WaitForWaiter();
     Ask(0, Body(c.prefill), 200, c.prefill_headers);
     decoded.get();
     EXPECT_EQ(State(1)["computed_tokens"], 1);
@@ -277,7 +288,7 @@ TEST_F(TransferTest, WaitsInVain) {
   {
     HttpClient client(simulator_->port(1));
     client.Send("POST", kChat, Body(room).dump());
-    while (Counts(1)["waited"] == 0) std::this_thread::yield();
+    WaitForWaiter();
   }
   Ask(0, Body(room));
   EXPECT_EQ(Counts(0)["pending"], 1);

@@ -35,6 +35,9 @@ std::string Check(const Config& c) {
   if (c.prefill_retries > 0 && c.prefill_backoff.count() == 0) {
     wrong("prefillRetryBackoff is 0, want more when prefillMaxRetries is set");
   }
+  if (!c.tls.listen && !c.tls.cert_path.empty()) {
+    wrong("certPath is set, but secureProxy is not true");
+  }
   const MoriConfig& m = c.mori;
   if (m.write_mode && c.kv_connector != "nixlv2") {
     wrong("moriio.writeMode works with kvConnector nixlv2 only, got " + c.kv_connector);

@@ -1,8 +1,10 @@
 // What the operator chose, checked as a whole.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -11,6 +13,10 @@
 namespace sidecar {
 
 using Milliseconds = std::chrono::milliseconds;
+
+enum class Stage : uint8_t { kEncode, kPrefill, kDecode };
+
+class Names;
 
 struct MoriConfig {
   bool write_mode = false;
@@ -26,6 +32,22 @@ struct MoriConfig {
   std::vector<std::string> remote_hosts;  // of the prefill side
   std::vector<std::string> decode_hosts;
   Milliseconds wait{30'000};  // for the outcome of prefill in parallel dispatch
+  Milliseconds dns_ttl{30'000};
+  Milliseconds dns_timeout{5'000};
+  std::shared_ptr<Names> names;  // of those hosts; null: as they are
+};
+
+// TLS with workers, and of one of the stages.
+struct TlsConfig {
+  bool listen = false;    // on the listeners
+  std::string cert_path;  // of a directory with tls.crt and tls.key; empty: self-signed
+  std::string ca_file;    // that workers' certificates are checked against; empty: the system's
+  std::string name;       // that they must have; empty: the address
+  struct Hop {
+    bool on = false;
+    bool verify = true;
+  };
+  std::array<Hop, 3> hops;  // by Stage
 };
 
 struct Config {
@@ -49,7 +71,9 @@ struct Config {
       false;  // kv_transfer_params and their like, where nothing replaces them
   AllowList allowed;
   MoriConfig mori;
+  TlsConfig tls;
 
+  double record_share = 1;  // of the requests that went as asked, told in the log
   uint32_t threads = 2;
   size_t max_connections = 16384;  // of clients, in all
   size_t max_idle = 1024;          // kept open a worker and thread

@@ -41,6 +41,8 @@ std::vector<std::string> EncodeBodies(const Splice& body) {
       one.Set("messages", R"([{"role":"user","content":[)" + std::string(item) + "]}]");
       MakePrefill(one, Api::kChat, Cap::kSent);
       if (one.Has("min_tokens")) one.Set("min_tokens", "1");
+      // It is for decode; an encode worker that declines encodes nothing.
+      if (one.Has("cache_hit_threshold")) one.Set("cache_hit_threshold", "0");
       out.push_back(one.Render());
     }
   }

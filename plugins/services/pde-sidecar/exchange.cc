@@ -68,12 +68,40 @@ Task<void> Exchange::Run() {
   co_await Route();
   over_ = true;
   if (watching_) client_.StopWaiting();
+  record_.status = reply_.status();
+  record_.client_left = client_gone_;
+  record_.cut = reply_.broken();
+  record_.sent = reply_.sent();
+  if (record_.why.empty()) record_.why = reply_.why();
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - record_.since;
+  record_.seconds = took.count();
+  if (record_.sent > 0) {
+    record_.first_byte = std::chrono::duration<double>(reply_.first() - record_.since).count();
+  }
+  if (prefills_pending_ == 0) TellRecord();
   lane_.shared.exchanges.fetch_sub(1);
+}
+
+void Exchange::TellRecord() {
+  const epp::Host& host = lane_.shared.host;
+  if (record_.api.empty()) return;
+  if (!host.LogEnabled(EPP_LOG_INFO)) return;
+  const double share = config().record_share;
+  if (share < 1 && record_.plain() && host.random_unit() >= share) return;
+  host.Log(EPP_LOG_INFO, "request " + record_.Json(head_.headers.Get("x-request-id").value_or(""),
+                                                   head_.method, head_.path(), rank_));
+}
+
+void Exchange::Fell(Fallback fallback) {
+  if (record_.fell(fallback)) return;
+  record_.Fell(fallback);
+  lane_.shared.metrics.fallbacks[static_cast<size_t>(fallback)].Add(1);
 }
 
 Task<void> Exchange::Route() {
   const bool reads = head_.method == "GET" || head_.method == "HEAD";
   const std::string path(head_.path());
+  if (reads && (path == "/health" || path == "/sidecar/ready")) record_.api = {};
   if (reads && path == "/health") {
     co_await reply_.Whole(200, "", {}, "");
     co_return;
@@ -90,6 +118,8 @@ Task<void> Exchange::Route() {
     co_return;
   }
   const std::optional<sidecar::Api> api = head_.method == "POST" ? ApiOf(path) : std::nullopt;
+  static constexpr std::array<std::string_view, 3> kApis = {"chat", "responses", "generate"};
+  if (api) record_.api = kApis[static_cast<size_t>(*api)];
   lane_.shared.metrics.requests[api ? static_cast<size_t>(*api) : 3].Add(1);
   if (api) {
     co_await Api(*api);
@@ -106,7 +136,13 @@ Task<void> Exchange::Api(sidecar::Api api) {
   const bool disaggregates = routing.prefiller && connector != nullptr;
   const bool is_chat = head_.path() == "/v1/chat/completions";
   const bool chunks = config().decode_chunk_tokens > 0 && is_chat;
-  lane_.shared.metrics.disaggregated[(disaggregates ? 1 : 0) + (encodes ? 2 : 0)].Add(1);
+  static constexpr std::array<std::string_view, 4> kKinds = {
+      "decode-only", "prefill-decode", "encode-decode", "encode-prefill-decode"};
+  const size_t kind = (disaggregates ? 1 : 0) + (encodes ? 2 : 0);
+  record_.stages = kKinds[kind];
+  lane_.shared.metrics.disaggregated[kind].Add(1);
+  if (routing.prefiller && !disaggregates) Fell(Fallback::kPrefillOff);
+  if (!routing.encoders.empty() && !encodes) Fell(Fallback::kEncodeOff);
   if (!encodes && !disaggregates && !routing.source && !chunks && config().keep_client_params) {
     Target target;
     if (co_await DecodeTarget(routing, &target)) co_await PassThrough(target);
@@ -147,6 +183,13 @@ Task<void> Exchange::Api(sidecar::Api api) {
                       chunks && !encodes && !routing.data_parallel);
 }
 
+// Sets how the target is spoken to, which is the operator's to say. False when the header says
+// https, and the operator does not.
+bool Exchange::Speakable(Target& target, Stage stage) const {
+  target.tls = lane_.shared.hop_tls[static_cast<size_t>(stage)].get();
+  return target.tls != nullptr || !target.https;
+}
+
 // Takes the routing headers out of the head. False when the request was answered.
 Task<bool> Exchange::ReadRouting(Routing* out) {
   const Connector* const connector = lane_.shared.connector.get();
@@ -155,12 +198,20 @@ Task<bool> Exchange::ReadRouting(Routing* out) {
   const auto source = head_.headers.Get("x-kv-cache-source-host-port");
   if (source && connector != nullptr && connector->traits().pulls) {
     const std::optional<Target> target = ParseTarget(Trim(*source));
-    if (target && !target->tls && config().allowed.Allows(*target)) out->source = target;
+    if (target && !target->https && config().allowed.Allows(*target)) {
+      out->source = target;
+    } else {
+      Fell(Fallback::kSourceDenied);
+    }
+  } else if (source) {
+    Fell(Fallback::kSourceOff);
   }
   for (const std::string& text : encoders) {
-    const std::optional<Target> target = text.empty() ? std::nullopt : ParseTarget(text, 80);
-    if (target && !target->tls && config().allowed.Allows(*target)) {
-      out->encoders.push_back(*target);
+    std::optional<Target> target = text.empty() ? std::nullopt : ParseTarget(text, 80);
+    if (target && Speakable(*target, Stage::kEncode) && config().allowed.Allows(*target)) {
+      out->encoders.push_back(*std::move(target));
+    } else if (!text.empty()) {
+      Fell(Fallback::kEncoderDenied);
     }
   }
   if (const auto rank = head_.headers.Get("x-data-parallel-host-port"); rank && rank_ == 0) {
@@ -175,16 +226,17 @@ Task<bool> Exchange::ReadRouting(Routing* out) {
       config().prefiller_sampling ? lane_.shared.host.random_u64() % prefillers.size() : 0;
   const std::string& chosen = prefillers[index];
   if (chosen.empty()) co_return true;
-  const std::optional<Target> target = ParseTarget(chosen, 80);
-  if (target && !target->tls && config().allowed.Allows(*target)) {
-    out->prefiller = target;
+  std::optional<Target> target = ParseTarget(chosen, 80);
+  const bool speakable = target && Speakable(*target, Stage::kPrefill);
+  if (speakable && config().allowed.Allows(*target)) {
+    out->prefiller = std::move(target);
     co_return true;
   }
-  lane_.shared.host.Log(EPP_LOG_WARN, "a request names a prefill worker that is not allowed");
   if (!co_await ReadBody()) co_return false;
-  if (target && !target->tls) {
+  if (speakable) {
     Headers headers;
     headers.Add("Content-Type", "text/plain; charset=utf-8");
+    record_.why = "the prefill worker is not allowed";
     co_await reply_.Whole(403, "", std::move(headers), "the prefill worker is not allowed\n");
   } else {
     co_await reply_.Error(502, "BadGateway", "the address of the prefill worker is not host:port");
@@ -271,6 +323,7 @@ Task<bool> Exchange::DecodeTarget(const Routing& routing, Target* out) {
     }
   }
   if (!body_decoder_.done()) reply_.CloseAfter();
+  record_.why = "x-data-parallel-host-port names no rank";
   co_await reply_.Whole(400, "", {}, "");
   co_return false;
 }
@@ -330,15 +383,26 @@ std::string Exchange::HeadFor(const std::vector<Header>& set, size_t body_bytes,
   return out + "\r\n";
 }
 
-void Exchange::Count(Stage stage, std::chrono::steady_clock::time_point since, bool ok) {
+void Exchange::Count(Stage stage, std::chrono::steady_clock::time_point since, bool ok,
+                     const Call& call, int status, uint32_t calls) {
   const Metrics& metrics = lane_.shared.metrics;
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - since;
   metrics.seconds[static_cast<size_t>(stage)].Add(took.count());
   if (!ok) metrics.errors[static_cast<size_t>(stage)].Add(1);
+  Note(stage == Stage::kPrefill ? "prefill" : "decode", since, call, status, calls);
+}
+
+void Exchange::Note(std::string_view stage, std::chrono::steady_clock::time_point since,
+                    const Call& call, int status, uint32_t calls) {
+  if (!lane_.shared.host.LogEnabled(EPP_LOG_INFO)) return;
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - since;
+  record_.Add({stage, call.target().text(), took.count(), status, call.error(), call.sent(),
+               call.received(), calls, call.tls_error()});
 }
 
 Target Exchange::engine(uint32_t rank) const {
-  return {config().engine_host, static_cast<uint16_t>(config().engine_port + rank), false};
+  return {config().engine_host, static_cast<uint16_t>(config().engine_port + rank), false,
+          lane_.shared.hop_tls[static_cast<size_t>(Stage::kDecode)].get()};
 }
 
 // To the engine and back, without looking into either body.
@@ -356,7 +420,9 @@ Task<void> Exchange::PassThrough(const Target& target) {
   std::string head = HeadLines(Forwarded(false));
   head += chunked ? std::string("Transfer-Encoding: chunked\r\n\r\n")
                   : "Content-Length: " + std::to_string(framing.length) + "\r\n\r\n";
+  const auto begun = std::chrono::steady_clock::now();
   if (!co_await call->Begin(std::move(head))) {
+    Count(Stage::kDecode, begun, false, *call, 0);
     reply_.CloseAfter();
     co_await DecodeFailed(call->error());
     co_return;
@@ -405,12 +471,13 @@ Task<void> Exchange::PassThrough(const Target& target) {
   ResponseHead answer;
   const auto since = std::chrono::steady_clock::now();
   if (!co_await call->ReadHead(head_.method, config().answer_timeout, &answer)) {
-    Count(Stage::kDecode, since, false);
+    Count(Stage::kDecode, since, false, *call, 0);
     co_await DecodeFailed(call->error());
     co_return;
   }
+  const int status = answer.status;
   co_await Relay(*call, std::move(answer), std::nullopt);
-  Count(Stage::kDecode, since, true);
+  Count(Stage::kDecode, since, true, *call, status);
 }
 
 void Exchange::FreeBodies() {
@@ -431,15 +498,16 @@ Task<void> Exchange::DecodeBody(const Target& target, std::string body,
   ResponseHead answer;
   std::string head = HeadFor(set, body.size(), cached.has_value());
   if (!co_await call->Ask(head_.method, std::move(head), body, config().answer_timeout, &answer)) {
-    Count(Stage::kDecode, since, false);
+    Count(Stage::kDecode, since, false, *call, 0);
     co_await DecodeFailed(call->error());
     co_return;
   }
   FreeBodies();
   std::string().swap(body);
   const bool ok = answer.ok();
+  const int status = answer.status;
   co_await Relay(*call, std::move(answer), cached);
-  Count(Stage::kDecode, since, ok && !reply_.broken());
+  Count(Stage::kDecode, since, ok && !reply_.broken(), *call, status);
 }
 
 Task<void> Exchange::DecodeFailed(CallError error) {
@@ -452,6 +520,9 @@ Task<void> Exchange::DecodeFailed(CallError error) {
       break;
     case CallError::kTimedOut:
       co_await reply_.Error(504, "GatewayTimeout", "the engine does not answer in time");
+      break;
+    case CallError::kUntrusted:
+      co_await reply_.Error(502, "BadGateway", "TLS with the engine fails");
       break;
     default:
       co_await reply_.Error(502, "BadGateway", "the engine's answer is broken off or malformed");

@@ -20,6 +20,7 @@
 #include "connectors/connector.h"
 #include "head.h"
 #include "lane.h"
+#include "record.h"
 #include "reply.h"
 #include "splice.h"
 #include "upstream.h"
@@ -59,6 +60,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   Task<void> Route();
   Task<void> Api(sidecar::Api api);
   Task<bool> ReadRouting(Routing* out);
+  bool Speakable(Target& target, Stage stage) const;
   Task<bool> ReadBody();
   Task<bool> ParseBody();
   Task<bool> DecodeTarget(const Routing& routing, Target* out);
@@ -99,7 +101,13 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   Headers Forwarded(bool readable) const;
   // The bodies are not needed any more; answers may take long.
   void FreeBodies();
-  void Count(Stage stage, std::chrono::steady_clock::time_point since, bool ok);
+  // Counts a stage that has ended, and puts it on record.
+  void Count(Stage stage, std::chrono::steady_clock::time_point since, bool ok, const Call& call,
+             int status, uint32_t calls = 1);
+  void Note(std::string_view stage, std::chrono::steady_clock::time_point since, const Call& call,
+            int status, uint32_t calls = 1);
+  void Fell(Fallback fallback);
+  void TellRecord();
   Target engine(uint32_t rank) const;
   const Config& config() const { return lane_.shared.config; }
 
@@ -118,6 +126,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   bool watching_ = false;
   bool over_ = false;
   bool client_gone_ = false;
+  Record record_;
+  uint32_t prefills_pending_ = 0;  // and the record waits for it
 };
 
 }  // namespace sidecar

@@ -100,6 +100,7 @@ class Client {
   Response Read(bool head_only = false);
   // Bytes until `text` was seen; what was read so far.
   std::string ReadUntil(const std::string& text);
+  int fd() const { return fd_; }
   // The peer closed within ten seconds.
   bool Closed();
   void Close();

@@ -7,6 +7,7 @@ namespace sidecar::test {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
 
 constexpr const char* kChat = "/v1/chat/completions";
 constexpr const char* kPrefill = "x-prefiller-host-port";
@@ -260,6 +261,70 @@ TEST_F(FrontTest, AClientThatExpectsToBeAskedIs) {
   EXPECT_THAT(client.ReadUntil("100 Continue"), HasSubstr("HTTP/1.1 100 Continue\r\n"));
   client.Send("{}");
   EXPECT_EQ(client.Read().status, 200);
+}
+
+// What the log says of the requests so far, the newest last.
+std::vector<std::string> Records(const Rig& rig) {
+  std::vector<std::string> out;
+  for (const epp::test::LogLine& line : rig.host.logs()) {
+    if (line.text.starts_with("request {")) out.push_back(line.text.substr(8));
+  }
+  return out;
+}
+
+// The record of one request, which may come a moment after its answer.
+std::string RecordOf(const Rig& rig, size_t number = 1) {
+  EXPECT_TRUE(Eventually([&] { return Records(rig).size() >= number; }));
+  const auto all = Records(rig);
+  EXPECT_EQ(all.size(), number);
+  return all.empty() ? "" : all.back();
+}
+
+TEST_F(FrontTest, EveryRequestIsOnRecord) {
+  std::string bad;
+  rig_.config.allowed.Add("127.0.0.1", &bad);
+  rig_.Start(decode_);
+  Get(rig_.port(), "/health");
+  Get(rig_.port(), "/sidecar/ready");
+  Get(rig_.port(), "/v1/models?key=secret");
+  EXPECT_THAT(RecordOf(rig_),
+              MatchesRegex(R"(\{"method":"GET","path":"/v1/models","api":"other",)"
+                           R"("stages":"decode-only","status":200,)"
+                           R"("outcome":"answered","ms":[0-9.]+,)"
+                           R"("first_byte_ms":[0-9.]+,"sent":[0-9]+,"hops":\[)"
+                           R"(\{"stage":"decode","worker":"[0-9.:]+","ms":[0-9.]+,)"
+                           R"("status":200,"sent":[0-9]+,"received":[0-9]+\}\]\})"));
+
+  Post(rig_.port(), kChat, kBody, {{kPrefill, prefill_.address()}, {"x-request-id", "a\"\x80"}});
+  const std::string both = RecordOf(rig_, 2);
+  EXPECT_THAT(both, HasSubstr(R"({"id":"a\"?","method":"POST")"));
+  EXPECT_THAT(both, HasSubstr(R"("stages":"prefill-decode")"));
+  EXPECT_THAT(both, HasSubstr(R"("fallbacks":["no-kv-params"])"));
+  EXPECT_THAT(both, HasSubstr(R"({"stage":"prefill","worker":")" + prefill_.address()));
+  EXPECT_THAT(both, HasSubstr(R"({"stage":"decode","worker":")" + decode_.address()));
+
+  Post(rig_.port(), kChat, kBody, {{kEncode, encode_.address()}, {kSource, "a:1"}});
+  EXPECT_THAT(RecordOf(rig_, 3), HasSubstr(R"("fallbacks":["encode-off","source-off"])"));
+
+  Post(rig_.port(), kChat, kBody, {{kPrefill, "10.0.0.1:8000"}});
+  EXPECT_THAT(RecordOf(rig_, 4), HasSubstr(R"("status":403,"outcome":"refused")"));
+  EXPECT_THAT(Records(rig_).back(), HasSubstr(R"("why":"the prefill worker is not allowed")"));
+
+  Post(rig_.port(), kChat, kBody, {{kPrefill, "127.0.0.1:1"}});
+  EXPECT_THAT(RecordOf(rig_, 5), HasSubstr(R"("status":502,"outcome":"refused")"));
+  EXPECT_THAT(Records(rig_).back(),
+              HasSubstr(R"({"stage":"prefill","worker":"127.0.0.1:1","ms":)"));
+  EXPECT_THAT(Records(rig_).back(), HasSubstr(R"("error":"refused")"));
+  EXPECT_EQ(rig_.host.Metric("llm_d_disagg_sidecar_fallbacks_total", {{"reason", "no-kv-params"}}),
+            1);
+}
+
+TEST_F(FrontTest, OfPlainRequestsAShareIsOnRecord) {
+  rig_.config.record_share = 0;
+  rig_.Start(decode_);
+  for (int i = 0; i < 5; ++i) Post(rig_.port(), kChat, kBody);
+  Post(rig_.port(), kChat, kBody, {{kEncode, encode_.address()}});
+  EXPECT_THAT(RecordOf(rig_), HasSubstr("encode-off"));
 }
 
 TEST(StreamTest, EventsPassAsTheyCome) {

@@ -8,12 +8,15 @@
 #include <cerrno>
 #include <optional>
 
+#include "tls.h"
+
 namespace sidecar {
 namespace {
 
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr size_t kReadBytes = 64 * 1024;
-constexpr uint8_t kReadsInARow = 8;  // then others have their turn
+constexpr uint8_t kReadsInARow = 8;       // then others have their turn
+constexpr size_t kJoinBytes = 16 * 1024;  // parts up to this size, in all, become one record
 
 error_code LastError() { return {errno, boost::system::system_category()}; }
 
@@ -110,7 +113,10 @@ Stream::Stream(asio::ip::tcp::socket socket)
 
 Stream::Stream(asio::io_context& io) : tcp_(io), all_(Streams::Of(tcp_)) {}
 
-Stream::~Stream() { all_.Forget(this); }
+Stream::~Stream() {
+  all_.Forget(this);
+  if (tls_) tls_->Detach();
+}
 
 void Stream::Limit(Milliseconds limit) {
   deadline_ = Clock::now() + limit;
@@ -120,6 +126,14 @@ void Stream::Limit(Milliseconds limit) {
 error_code Stream::Told(error_code error) const {
   return timed_out_ ? error_code(boost::beast::error::timeout) : error;
 }
+
+Task<error_code> Stream::Secure(TlsContext& context, const std::string& host, Milliseconds limit) {
+  tls_ = std::make_shared<TlsSession>(context, tcp_, host);
+  const error_code error = co_await tls_->Handshake(limit);
+  co_return error;
+}
+
+std::string Stream::tls_error() const { return tls_ ? tls_->why() : ""; }
 
 Task<error_code> Stream::Connect(asio::ip::tcp::endpoint where, Milliseconds limit) {
   Limit(limit);
@@ -133,6 +147,10 @@ Task<error_code> Stream::Connect(asio::ip::tcp::endpoint where, Milliseconds lim
 }
 
 Task<error_code> Stream::Read(std::string& buffer, Milliseconds limit) {
+  if (tls_) {
+    const error_code failed = co_await tls_->Read(buffer, kReadBytes, limit);
+    co_return failed;
+  }
   if (!may_read_ || in_a_row_ >= kReadsInARow) {
     in_a_row_ = 0;
   } else {
@@ -160,6 +178,7 @@ Task<error_code> Stream::Read(std::string& buffer, Milliseconds limit) {
 }
 
 size_t Stream::WriteNow(std::string_view bytes) {
+  if (tls_) return 0;
   const ssize_t n =
       ::send(tcp_.native_handle(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   return n > 0 ? static_cast<size_t>(n) : 0;
@@ -167,6 +186,19 @@ size_t Stream::WriteNow(std::string_view bytes) {
 
 Task<error_code> Stream::Write(std::string_view first, std::string_view second,
                                std::string_view third, Milliseconds limit) {
+  if (tls_) {
+    std::string joined;
+    if (first.size() + second.size() + third.size() <= kJoinBytes) {
+      joined.append(first).append(second).append(third);
+      first = joined;
+      second = third = {};
+    }
+    error_code failed;
+    for (const std::string_view part : {first, second, third}) {
+      if (!failed) failed = co_await tls_->Write(part, limit);
+    }
+    co_return failed;
+  }
   std::array<std::string_view, 3> parts{first, second, third};
   bool limited = false;
   for (;;) {
@@ -205,6 +237,15 @@ Task<error_code> Stream::Write(std::string_view first, std::string_view second,
 }
 
 Task<void> Stream::WaitReadable() {
+  if (tls_) {
+    // Not every record has bytes for us.
+    const std::shared_ptr<TlsSession> tls = tls_;
+    while (tls->Poll() == TlsSession::State::kNothing) {
+      const auto [error] = co_await tcp_.async_wait(asio::ip::tcp::socket::wait_read, kTuple);
+      if (error) co_return;
+    }
+    co_return;
+  }
   co_await tcp_.async_wait(asio::ip::tcp::socket::wait_read, kTuple);
 }
 
@@ -214,6 +255,11 @@ void Stream::StopWaiting() {
 }
 
 int Stream::Peek() {
+  if (tls_) {
+    const TlsSession::State state = tls_->Poll();
+    if (state == TlsSession::State::kEnd) return 0;
+    return state == TlsSession::State::kBytes ? 1 : -1;
+  }
   char byte;
   const ssize_t n = ::recv(tcp_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
   if (n >= 0) return static_cast<int>(n);
@@ -234,6 +280,7 @@ void Stream::Close() {
 }
 
 void Stream::FinishWriting() {
+  if (tls_) tls_->SayEnd();
   error_code ignored;
   tcp_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
 }

@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <exception>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -66,6 +67,8 @@ class Event {
 Task<void> Sleep(asio::io_context& io, Milliseconds time);
 
 class Streams;
+class TlsContext;
+class TlsSession;
 
 class Stream {
  public:
@@ -78,6 +81,12 @@ class Stream {
   // True when connected. An operation whose time is over ends with boost::beast::error::timeout,
   // and the connection is cut.
   Task<error_code> Connect(asio::ip::tcp::endpoint where, Milliseconds limit);
+  // From here on everything is encrypted: the side that the context is for, `host` being the
+  // server.
+  Task<error_code> Secure(TlsContext& context, const std::string& host, Milliseconds limit);
+  bool secured() const { return tls_ != nullptr; }
+  // Why Secure failed.
+  std::string tls_error() const;
   // Appends what comes to `buffer`, 64 KiB at most. asio::error::eof at the end.
   Task<error_code> Read(std::string& buffer, Milliseconds limit);
   // All parts, wholly.
@@ -103,7 +112,8 @@ class Stream {
   friend class Streams;
   using Clock = std::chrono::steady_clock;
 
-  // What MSG_PEEK says: 1 bytes, 0 the end, -1 nothing yet, -2 an error.
+  // What MSG_PEEK says, or would of decrypted bytes: 1 bytes, 0 the end, -1 nothing yet, -2 an
+  // error.
   int Peek();
   // An operation begins, or has ended. There is one with a limit at a time.
   void Limit(Milliseconds limit);
@@ -121,6 +131,7 @@ class Stream {
   bool may_read_ = false;  // bytes are likely to be there
   uint8_t in_a_row_ = 0;   // reads without waiting
   std::string peer_ip_;
+  std::shared_ptr<TlsSession> tls_;  // null: in the clear
 };
 
 }  // namespace sidecar

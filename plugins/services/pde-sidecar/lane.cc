@@ -10,6 +10,7 @@ Metrics::Metrics(const epp_host* host) {
   static constexpr std::array<std::string_view, 1> kApi = {"api_type"};
   static constexpr std::array<std::string_view, 1> kKind = {"disagg_type"};
   static constexpr std::array<std::string_view, 1> kStage = {"stage"};
+  static constexpr std::array<std::string_view, 1> kReason = {"reason"};
   const auto fill = [](std::vector<epp::Series>& out, const epp::Metric& metric,
                        std::initializer_list<std::string_view> values) {
     for (const std::string_view value : values) {
@@ -28,6 +29,15 @@ Metrics::Metrics(const epp_host* host) {
        epp::Metric(host, EPP_METRIC_COUNTER, "llm_d_disagg_sidecar_request_errors_total",
                    "Stages that failed: no answer, or a status outside 2xx.", kStage),
        {"encode", "prefill", "decode"});
+  for (const auto& [name, help] :
+       {std::pair("moriio_dns_reresolve_total", "Host names that were looked up again."),
+        std::pair("moriio_dns_ip_changed_total", "Those that have another address."),
+        std::pair("moriio_dns_lookup_failures_total", "Those that have none.")}) {
+    names.push_back(epp::Metric(host, EPP_METRIC_COUNTER, name, help).With());
+  }
+  const epp::Metric fell(host, EPP_METRIC_COUNTER, "llm_d_disagg_sidecar_fallbacks_total",
+                         "Requests that were served otherwise than asked, by reason.", kReason);
+  for (size_t i = 0; i < kFallbacks; ++i) fill(fallbacks, fell, {NameOf(static_cast<Fallback>(i))});
   for (const auto& [name, help] :
        {std::pair("llm_d_disagg_sidecar_encode_duration_seconds", "Time of all encode requests."),
         std::pair("llm_d_disagg_sidecar_prefill_duration_seconds", "Time of the prefill request."),

@@ -1,6 +1,7 @@
 // What one thread of the sidecar works with. Lanes share nothing but counters.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -12,11 +13,11 @@
 #include "connectors/connector.h"
 #include "epp/plugin.hpp"
 #include "io.h"
+#include "record.h"
+#include "tls.h"
 #include "upstream.h"
 
 namespace sidecar {
-
-enum class Stage : uint8_t { kEncode, kPrefill, kDecode };
 
 // Names that operators know from elsewhere. Threads: any.
 struct Metrics {
@@ -25,6 +26,8 @@ struct Metrics {
   std::vector<epp::Series> disaggregated;  // by kind: decode, prefill-decode, encode-decode, all
   std::vector<epp::Series> seconds;        // by Stage
   std::vector<epp::Series> errors;         // by Stage
+  std::vector<epp::Series> fallbacks;      // by Fallback
+  std::vector<epp::Series> names;          // looked up again, changed, not found
 };
 
 // What all lanes share. Threads: any; the rest is constant.
@@ -33,7 +36,9 @@ struct Shared {
   const Config& config;
   const epp::Host host;
   Metrics metrics;
-  std::unique_ptr<const Connector> connector;  // null: P/D is off
+  std::unique_ptr<const Connector> connector;          // null: P/D is off
+  std::shared_ptr<TlsContext> listener_tls;            // null: in the clear
+  std::array<std::shared_ptr<TlsContext>, 3> hop_tls;  // by Stage
   std::atomic<uint64_t> connections{0};
   std::atomic<uint64_t> exchanges{0};  // requests under way
   std::atomic<uint64_t> detached{0};   // prefill legs that go on after their answer was sent

@@ -2,6 +2,7 @@
 // first, on the workers that the endpoint picker chose.
 #include "epp/plugin.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <memory>
@@ -22,6 +23,10 @@ constexpr int64_t kMi = 1024 * 1024;
 constexpr const char* kKvConnectors[] = {"nixlv2",   "shared-storage", "sglang",
                                          "mooncake", "offloading",     "none"};
 constexpr const char* kEcConnectors[] = {"none", "ec-example", "ec-nixl"};
+constexpr std::pair<std::string_view, sidecar::Stage> kStages[] = {
+    {"encoder", sidecar::Stage::kEncode},
+    {"prefiller", sidecar::Stage::kPrefill},
+    {"decoder", sidecar::Stage::kDecode}};
 constexpr const char* kClientParams[] = {"drop", "keep"};
 
 // The order of kParams.
@@ -44,6 +49,12 @@ enum ParamIndex : size_t {
   kChunk,
   kParamsOfClient,
   kAllowed,
+  kSecure,
+  kCertPath,
+  kEnableTls,
+  kSkipVerify,
+  kCaFile,
+  kTlsName,
   kWrite,
   kParallel,
   kMoriIp,
@@ -57,6 +68,7 @@ enum ParamIndex : size_t {
   kRemoteHosts,
   kDecodeHosts,
   kMoriWait,
+  kRecordShare,
   kThreads,
   kConnections,
   kIdlePerHost,
@@ -74,12 +86,12 @@ enum ParamIndex : size_t {
   kPoolTimeout,
 };
 
-// A number of the environment, as the launchers of others set it; 0 when it is none.
-int64_t FromEnvironment(const char* name) {
+// A number of the environment, as the launchers of others set it; 0 when it is none up to `max`.
+int64_t FromEnvironment(const char* name, int64_t max = 65535) {
   const char* const text = std::getenv(name);
   if (text == nullptr) return 0;
   const long value = std::strtol(text, nullptr, 10);
-  return value >= 1 && value <= 65535 ? value : 0;
+  return value >= 1 && value <= max ? value : 0;
 }
 
 class PdeSidecar {
@@ -121,6 +133,17 @@ class PdeSidecar {
       epp::StringList("allowedTargets",
                       "Workers that headers may name: host:port, host, network/bits:port, *:port. "
                       "Empty: all."),
+      epp::Bool("secureProxy", false, "TLS on the listeners."),
+      epp::String("certPath", nullptr,
+                  "Directory with tls.crt and tls.key, followed. Self-signed by default."),
+      epp::StringList("enableTLS",
+                      "Stages that are spoken to with TLS: prefiller, decoder, encoder."),
+      epp::StringList("tlsInsecureSkipVerify", "Those whose certificate is not checked."),
+      epp::String("tlsCaFile", nullptr,
+                  "PEM file that workers' certificates are checked against, followed. The "
+                  "system's by default."),
+      epp::String("tlsServerName", nullptr,
+                  "Name that workers' certificates must have. Their address by default."),
       epp::Bool("moriio.writeMode", false, "nixlv2: prefill writes to decode (MoRI-IO)."),
       epp::Bool("moriio.parallelDispatch", false, "Prefill and decode at the same time."),
       epp::String("moriio.localPodIp", nullptr, "Decode address for prefill. podIp by default."),
@@ -135,6 +158,9 @@ class PdeSidecar {
       epp::StringList("moriio.decodeHosts", "Pods of the decode side."),
       epp::Duration("moriio.parallelDecodeWaitTimeout", 30 * kSecond, 0.001, 3600,
                     "For prefill, in parallel dispatch."),
+      epp::Float(
+          "decisionLogSample", 1, 0, 1,
+          "Share of the requests that went as asked whose record is logged; all others are."),
       epp::Int("threads", 2, 1, 64, "Threads that serve."),
       epp::Int("maxConnections", 16384, 1, 1e6, "Clients at a time."),
       epp::Int("maxIdleConnsPerHost", 1024, 1, 65536, "Connections kept to a worker, each thread."),
@@ -191,6 +217,9 @@ class PdeSidecar {
     const int64_t set = ctx.has(i) ? ctx.i64(i) : FromEnvironment(variable);
     return static_cast<uint16_t>(set > 0 ? set : other);
   }
+  static std::string Text(const epp::Context& ctx, size_t i) {
+    return ctx.has(i) ? std::string(ctx.str(i)) : std::string();
+  }
   static std::vector<std::string> Texts(const epp::Context& ctx, size_t i) {
     std::vector<std::string> out;
     for (const epp_str& text : ctx.list(i)) out.emplace_back(epp::View(text));
@@ -226,6 +255,24 @@ class PdeSidecar {
                                     "\", want host:port, host, network/bits:port or *:port");
       }
     }
+    sidecar::TlsConfig& tls = c.tls;
+    tls.listen = ctx.flag(kSecure);
+    tls.cert_path = Text(ctx, kCertPath);
+    tls.ca_file = Text(ctx, kCaFile);
+    tls.name = Text(ctx, kTlsName);
+    for (const size_t list : {size_t{kEnableTls}, size_t{kSkipVerify}}) {
+      for (const std::string& text : Texts(ctx, list)) {
+        const auto* const known =
+            std::ranges::find(kStages, text, [](const auto& s) { return s.first; });
+        if (known == std::end(kStages)) {
+          return epp::Status::Invalid(
+              std::string(list == kEnableTls ? "enableTLS" : "tlsInsecureSkipVerify") + ": \"" +
+              text + "\", want prefiller, decoder or encoder");
+        }
+        auto& hop = tls.hops[static_cast<size_t>(known->second)];
+        (list == kEnableTls ? hop.on : hop.verify) = list == kEnableTls;
+      }
+    }
     sidecar::MoriConfig& m = c.mori;
     m.write_mode = ctx.flag(kWrite);
     m.parallel_dispatch = ctx.flag(kParallel);
@@ -240,6 +287,15 @@ class PdeSidecar {
     m.remote_hosts = Texts(ctx, kRemoteHosts);
     m.decode_hosts = Texts(ctx, kDecodeHosts);
     m.wait = Time(ctx, kMoriWait);
+    constexpr int64_t kDay = 86'400;
+    if (const int64_t ttl = FromEnvironment("MORIIO_DNS_RESOLVE_TTL_SECONDS", kDay); ttl > 0) {
+      m.dns_ttl = std::chrono::seconds(ttl);
+    }
+    if (const int64_t limit = FromEnvironment("MORIIO_DNS_RESOLVE_TIMEOUT_SECONDS", kDay);
+        limit > 0) {
+      m.dns_timeout = std::chrono::seconds(limit);
+    }
+    c.record_share = ctx.f64(kRecordShare);
     c.threads = u32(kThreads);
     c.max_connections = size(kConnections);
     c.max_idle = size(kIdlePerHost);

@@ -5,9 +5,11 @@
 #include "body.h"
 #include "chunks.h"
 #include "config.h"
+#include "connectors/connector.h"
 #include "connectors/moriio.h"
 #include "encode.h"
 #include "head.h"
+#include "names.h"
 #include "splice.h"
 #include "target.h"
 #include "usage.h"
@@ -213,6 +215,75 @@ TEST(MoriTest, Case036DecodeRanks) {
   EXPECT_EQ(rank(R"({"remote_dp_rank":3})", 1), 0);
 }
 
+TEST(NamesTest, Case071LookedUpAgainAndKept) {
+  using Addresses = std::vector<asio::ip::address>;
+  const auto address = [](const char* text) { return asio::ip::make_address(text); };
+  asio::io_context io;
+  Names names({"10.1.1.1", "fd00::1", "pod", "pod", ""});
+  // What the resolver says, one after the other; then nothing.
+  std::vector<Addresses> says = {{address("fd00::2"), address("10.0.0.1")},
+                                 {address("10.0.0.1")},
+                                 {address("10.0.0.2")},
+                                 {},
+                                 {address("fd00::3")}};
+  std::vector<std::string> asked;
+  const Names::Lookup lookup = [&](std::string name) -> Task<Addresses> {
+    asked.push_back(name);
+    const Addresses out = asked.size() <= says.size() ? says[asked.size() - 1] : Addresses();
+    co_return out;
+  };
+  std::string missing = "not asked";
+  const auto first = [&]() -> Task<void> { missing = co_await names.First(lookup); };
+  EXPECT_EQ(names.Of("pod"), "pod");
+  Spawn(io, first());
+  io.run();
+  EXPECT_EQ(missing, "");
+  EXPECT_EQ(names.Of("pod"), "10.0.0.1") << "IPv4 is preferred";
+  EXPECT_EQ(names.Of("10.1.1.1") + names.Of("fd00::1") + names.Of("other"), "10.1.1.1fd00::1other");
+
+  std::vector<std::pair<Names::News, std::string>> news;
+  io.restart();
+  Spawn(io, names.Follow(io, Milliseconds(1), lookup, [&](Names::News told) {
+    news.emplace_back(told, names.Of("pod"));
+    if (news.size() == 5) io.stop();
+  }));
+  io.run();
+  using enum Names::News;
+  const std::vector<std::pair<Names::News, std::string>> want = {{kSame, "10.0.0.1"},
+                                                                 {kChanged, "10.0.0.2"},
+                                                                 {kFailed, "10.0.0.2"},
+                                                                 {kChanged, "fd00::3"},
+                                                                 {kFailed, "fd00::3"}};
+  EXPECT_EQ(news, want);
+  EXPECT_EQ(asked, std::vector<std::string>(6, "pod")) << "one lookup a time, of names only";
+}
+
+TEST(NamesTest, Case071NobodyWaitsLongerThanTheLimit) {
+  asio::io_context io;
+  std::string missing;
+  Names names({"nobody..invalid"});
+  const auto first = [&]() -> Task<void> {
+    missing = co_await names.First(Names::System(io, Milliseconds(1)));
+  };
+  Spawn(io, first());
+  io.run();
+  EXPECT_EQ(missing, "nobody..invalid");
+  EXPECT_EQ(names.Of("nobody..invalid"), "nobody..invalid");
+}
+
+TEST(OffloadingTest, Case055P2pPorts) {
+  Config config;
+  EXPECT_EQ(P2pPort(config, *ParseTarget("h:8002")), 7777);
+  config.data_parallel_size = 4;
+  for (const auto& [worker, offset] :
+       {std::pair("h:8000", 0), std::pair("h:8002", 2), std::pair("h:8003", 3),
+        std::pair("h:7999", 0), std::pair("h:8004", 0)}) {
+    EXPECT_EQ(P2pPort(config, *ParseTarget(worker)), 7777 + offset) << worker;
+  }
+  EXPECT_EQ(P2pPort(config, *ParseTarget("h", 80)), 7777) << "none";
+  EXPECT_FALSE(ParseTarget("h:http", 80)) << "is no address here";
+}
+
 TEST(EncodeTest, Case057Items) {
   const auto count = [](const std::string& content) {
     const std::string body = R"({"messages":[{"content":)" + content + "}]}";
@@ -236,6 +307,11 @@ TEST(EncodeTest, Case058Body) {
               ElementsAre(R"({"model":"m","stream":false,"max_completion_tokens":1,"messages":)"
                           R"([{"role":"user","content":[{"type":"image_url","image_url":{"url":)"
                           R"("a"}}]}],"max_tokens":1})"));
+  // Neither must an encode worker answer at length, nor decline to.
+  const std::string limits = R"({"min_tokens":5,"cache_hit_threshold":0.8,"messages":[)"
+                             R"({"content":[{"type":"input_audio"}]}]})";
+  EXPECT_THAT(EncodeBodies(*Splice::Parse(limits)),
+              ElementsAre(HasSubstr(R"({"min_tokens":1,"cache_hit_threshold":0,)")));
 }
 
 TEST(EncodeTest, Case059Merge) {

@@ -53,6 +53,7 @@ std::string_view ReasonOf(int status) {
 Task<bool> Reply::Write(std::string_view first, std::string_view second, std::string_view third) {
   const error_code error = co_await stream_.Write(first, second, third, config_.stream_timeout);
   if (error) broken_ = true;
+  Sent(first.size() + second.size() + third.size());
   co_return !broken_;
 }
 
@@ -75,6 +76,7 @@ Task<bool> Reply::Whole(int status, std::string_view reason, Headers headers,
 
 Task<bool> Reply::Error(int status, std::string_view type, std::string_view message) {
   if (begun_) co_return false;
+  why_ = message;
   std::string body = R"({"object":"error","message":)" + JsonString(message) + R"(,"type":)" +
                      JsonString(type) + R"(,"param":"","code":)" + std::to_string(status) + "}";
   Headers headers;
@@ -125,6 +127,7 @@ void Reply::Add(std::string_view piece) {
 bool Reply::FlushNow() {
   if (pending_.empty()) return !broken_;
   const size_t sent = stream_.WriteNow(pending_);
+  if (sent != 0) Sent(sent);
   if (sent < pending_.size()) {
     pending_.erase(0, sent);
     return false;

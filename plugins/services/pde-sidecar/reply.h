@@ -3,6 +3,7 @@
 // Threads: the lane's.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -40,6 +41,11 @@ class Reply {
 
   bool begun() const { return begun_; }
   int status() const { return status_; }
+  // Bytes written, and when the first were.
+  uint64_t sent() const { return sent_; }
+  std::chrono::steady_clock::time_point first() const { return first_; }
+  // Of an Error.
+  const std::string& why() const { return why_; }
   // The client cannot be told any more; the connection must be cut.
   bool broken() const { return broken_ || (begun_ && !ended_); }
   void CloseAfter() { close_ = true; }
@@ -47,6 +53,10 @@ class Reply {
 
  private:
   Task<bool> Write(std::string_view first, std::string_view second, std::string_view third);
+  void Sent(size_t bytes) {
+    if (sent_ == 0) first_ = std::chrono::steady_clock::now();
+    sent_ += bytes;
+  }
 
   Stream& stream_;
   const Config& config_;
@@ -58,6 +68,9 @@ class Reply {
   bool ended_ = false;
   bool broken_ = false;
   int status_ = 0;
+  uint64_t sent_ = 0;
+  std::chrono::steady_clock::time_point first_;
+  std::string why_;
   std::string pending_;
 };
 

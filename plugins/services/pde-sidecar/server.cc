@@ -9,6 +9,7 @@
 #include <map>
 #include <thread>
 
+#include "names.h"
 #include "reply.h"
 #include "session.h"
 
@@ -18,6 +19,7 @@ namespace {
 constexpr Milliseconds kIdleGrace{1'000};  // a request may be on its way while we say good-bye
 constexpr Milliseconds kDrainTick{100};
 constexpr Milliseconds kEngineTick{1'000};
+constexpr Milliseconds kFilesTick{250};
 
 // Listening sockets, lent by the host, or our own where the host lends none.
 class Sockets {
@@ -98,7 +100,17 @@ struct Server::Impl {
     std::thread thread;
   };
 
-  Impl(Config c, epp::Host h) : config(std::move(c)), shared(config, h), sockets(h) {
+  static Config WithNames(Config c) {
+    MoriConfig& mori = c.mori;
+    if (!mori.write_mode) return c;
+    std::vector<std::string> hosts = mori.remote_hosts;
+    hosts.insert(hosts.end(), mori.decode_hosts.begin(), mori.decode_hosts.end());
+    hosts.push_back(mori.local_host);
+    mori.names = std::make_shared<Names>(hosts);
+    return c;
+  }
+
+  Impl(Config c, epp::Host h) : config(WithNames(std::move(c))), shared(config, h), sockets(h) {
     shared.connector = MakeConnector(config);
   }
 
@@ -154,7 +166,81 @@ struct Server::Impl {
     }
   }
 
+  epp::Status MakeTls() {
+    const TlsConfig& tls = config.tls;
+    std::string why;
+    if (tls.listen) {
+      TlsOptions options;
+      options.server = true;
+      options.directory = tls.cert_path;
+      shared.listener_tls = TlsContext::Create(std::move(options), &why);
+      if (!shared.listener_tls) return {EPP_UNAVAILABLE, "certPath: " + why};
+    }
+    for (size_t stage = 0; stage < tls.hops.size(); ++stage) {
+      if (!tls.hops[stage].on) continue;
+      TlsOptions options;
+      options.verify = tls.hops[stage].verify;
+      if (options.verify) options.ca_file = tls.ca_file;
+      options.name = tls.name;
+      shared.hop_tls[stage] = TlsContext::Create(std::move(options), &why);
+      if (!shared.hop_tls[stage]) return {EPP_UNAVAILABLE, "tlsCaFile: " + why};
+    }
+    return {};
+  }
+
+  // The first lookups, before anything is served.
+  epp::Status FindNames() const {
+    const MoriConfig& mori = config.mori;
+    if (!mori.names || mori.names->empty()) return {};
+    asio::io_context io;
+    std::string missing;
+    const auto first = [&]() -> Task<void> {
+      missing = co_await mori.names->First(Names::System(io, mori.dns_timeout));
+    };
+    Spawn(io, first());
+    io.run();
+    if (missing.empty()) return {};
+    return {EPP_UNAVAILABLE, "moriio: host " + missing + " has no address"};
+  }
+
+  Task<void> FollowNames(Thread& thread) {
+    const MoriConfig& mori = config.mori;
+    if (!mori.names) co_return;
+    const std::vector<epp::Series>& metrics = shared.metrics.names;
+    co_await mori.names->Follow(thread.lane.io, mori.dns_ttl,
+                                Names::System(thread.lane.io, mori.dns_timeout),
+                                [&metrics](Names::News news) {
+                                  metrics[0].Add(1);
+                                  if (news == Names::News::kChanged) metrics[1].Add(1);
+                                  if (news == Names::News::kFailed) metrics[2].Add(1);
+                                });
+  }
+
+  // Follows the files of certificates.
+  Task<void> LookAtFiles(Thread& thread) {
+    std::vector<TlsContext*> contexts{shared.listener_tls.get()};
+    for (const auto& context : shared.hop_tls) contexts.push_back(context.get());
+    std::erase_if(contexts, [](const TlsContext* context) {
+      return context == nullptr ||
+             (context->options().directory.empty() && context->options().ca_file.empty());
+    });
+    while (!contexts.empty()) {
+      co_await Sleep(thread.lane.io, kFilesTick);
+      for (TlsContext* context : contexts) {
+        std::string what;
+        const TlsContext::Seen seen = context->Look(&what);
+        if (seen == TlsContext::Seen::kReloaded) {
+          shared.host.Log(EPP_LOG_INFO, "new connections use the certificates now in " + what);
+        } else if (seen == TlsContext::Seen::kRefused) {
+          shared.host.Log(EPP_LOG_ERROR,
+                          "changed certificates are not used, those before stay: " + what);
+        }
+      }
+    }
+  }
+
   Task<void> TurnAway(asio::ip::tcp::socket socket) {
+    if (shared.listener_tls) co_return;  // a handshake would cost more than we have
     Stream stream(std::move(socket));
     const RequestHead unknown;
     Reply reply(stream, unknown, config, true);
@@ -166,7 +252,7 @@ struct Server::Impl {
 
   // Whether the engine takes connections, for readiness.
   Task<void> LookAtEngine(Thread& thread) {
-    const Target engine{config.engine_host, config.engine_port, false};
+    const Target engine{config.engine_host, config.engine_port};
     for (;;) {
       error_code error;
       const auto address = asio::ip::make_address(engine.host, error);
@@ -203,6 +289,9 @@ Server::Server(Config config, epp::Host host)
 Server::~Server() { Stop(); }
 
 epp::Status Server::Start() {
+  epp::Status ready = impl_->MakeTls();
+  if (ready.ok()) ready = impl_->FindNames();
+  if (!ready.ok()) return ready;
   for (uint32_t i = 0; i < impl_->config.threads; ++i) {
     auto& thread = impl_->threads.emplace_back(std::make_unique<Impl::Thread>(impl_->shared));
     epp::Status status = impl_->Listen(*thread);
@@ -213,6 +302,8 @@ epp::Status Server::Start() {
     }
   }
   Spawn(impl_->threads.front()->lane.io, impl_->LookAtEngine(*impl_->threads.front()));
+  Spawn(impl_->threads.front()->lane.io, impl_->LookAtFiles(*impl_->threads.front()));
+  Spawn(impl_->threads.front()->lane.io, impl_->FollowNames(*impl_->threads.front()));
   for (const auto& thread : impl_->threads) {
     for (Listener& listener : thread->listeners) {
       Spawn(thread->lane.io, impl_->Accept(*thread, listener));

@@ -54,7 +54,17 @@ Task<void> RunSession(Lane& lane, Sessions& sessions, asio::ip::tcp::socket sock
   entry.stream = &stream;
   sessions.Add(&entry);
   std::string in;
-  for (;;) {
+  bool open = true;
+  if (TlsContext* const tls = lane.shared.listener_tls.get(); tls != nullptr) {
+    entry.idle = false;
+    open = !co_await stream.Secure(*tls, "", lane.shared.config.header_timeout);
+    if (!open) {
+      lane.shared.host.Log(EPP_LOG_DEBUG,
+                           "TLS with " + stream.peer_ip() + " fails: " + stream.tls_error());
+    }
+    entry.idle = true;
+  }
+  while (open) {
     const size_t size = co_await ReadHead(lane, stream, in, entry);
     if (size == 0) break;
     entry.idle = false;

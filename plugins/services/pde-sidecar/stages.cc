@@ -114,7 +114,12 @@ Task<bool> Exchange::Encode(const std::vector<Target>& encoders) {
     lane_.shared.host.Log(EPP_LOG_WARN, why);
   }
   if (failed && why.empty()) why = "an encode worker cannot be reached";
-  if (!bodies.empty()) Count(Stage::kEncode, since, why.empty());
+  if (!bodies.empty()) {
+    const Metrics& metrics = lane_.shared.metrics;
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - since;
+    metrics.seconds[static_cast<size_t>(Stage::kEncode)].Add(took.count());
+    if (!why.empty()) metrics.errors[static_cast<size_t>(Stage::kEncode)].Add(1);
+  }
   if (!why.empty()) {
     co_await reply_.Error(502, "BadGateway", why);
     co_return false;
@@ -144,7 +149,9 @@ Task<void> Exchange::EncodeWorker(const std::vector<std::string>& bodies,
       }
     }
     head += "Content-Length: " + std::to_string(bodies[item].size()) + "\r\n\r\n";
+    const auto since = std::chrono::steady_clock::now();
     co_await Fetch(call, std::move(head), bodies[item], config().encode_timeout, &answers[item]);
+    Note("encode", since, *call, answers[item].head.status);
     if (!answers[item].ok() && !failed) {
       failed = true;
       for (const std::weak_ptr<Call>& weak : calls_) {
@@ -160,6 +167,7 @@ Task<void> Exchange::Disaggregate(const Target& target, Facts facts) {
   if (connector.Probes(facts)) {
     const bool served = co_await Probe(target);
     if (served) co_return;
+    Fell(Fallback::kDeclined);
   }
   if (connector.traits().asks_engine) {
     const bool known = co_await AskEngine(facts);
@@ -184,12 +192,16 @@ Task<bool> Exchange::Probe(const Target& target) {
   ResponseHead head;
   const std::string body = document_->Render();
   std::string request = HeadFor({}, body.size(), true);
+  const auto since = std::chrono::steady_clock::now();
   if (!co_await call->Ask(head_.method, std::move(request), body, config().answer_timeout, &head)) {
+    Count(Stage::kDecode, since, false, *call, 0);
     co_await DecodeFailed(call->error());
     co_return true;
   }
+  const int status = head.status;
   if (!head.ok()) {
     co_await Relay(*call, std::move(head), std::nullopt);
+    Count(Stage::kDecode, since, false, *call, status);
     co_return true;
   }
   const bool streams = document_->Get("stream").value_or("") == "true";
@@ -207,12 +219,14 @@ Task<bool> Exchange::Probe(const Target& target) {
     // An answer as large as that was not declined.
     if (!declines && start.size() > config().max_reply_bytes) declines = false;
     if (last && !call->ended()) {
+      Count(Stage::kDecode, since, false, *call, status);
       co_await DecodeFailed(call->error());
       co_return true;
     }
   }
   if (*declines) {
     if (!call->ended()) call->Cancel();
+    Note("probe", since, *call, status);
     co_return false;
   }
   reply_.Begin(head.status, head.reason, head.headers, head.framing);
@@ -227,6 +241,7 @@ Task<bool> Exchange::Probe(const Target& target) {
   } else {
     call->Cancel();
   }
+  Count(Stage::kDecode, since, !reply_.broken(), *call, status);
   co_return true;
 }
 
@@ -242,9 +257,11 @@ Task<bool> Exchange::AskEngine(Facts& facts) {
     ResponseHead head;
     std::string body;
     std::string request = "GET /query HTTP/1.1\r\nHost: " + server.text() + "\r\n\r\n";
+    const auto since = std::chrono::steady_clock::now();
     const bool arrived =
         co_await call->Ask("GET", std::move(request), "", kBootstrapTimeout, &head) &&
         co_await call->Whole(&body, 1 << 20, kBootstrapTimeout);
+    Note("bootstrap", since, *call, head.status);
     Engines engines;
     engines.until = std::chrono::steady_clock::now() + kEnginesLast;
     if (arrived && head.ok()) engines.by_rank = EnginesOf(body);
@@ -271,9 +288,12 @@ Task<void> Exchange::PrefillFirst(const Target& target, const Facts& facts) {
     head_.headers.Set("x-request-id", facts.id);
   }
   Answer answer;
+  std::shared_ptr<Call> call;
+  uint32_t tries = 0;
   const auto since = std::chrono::steady_clock::now();
   for (uint32_t attempt = 0;; ++attempt) {
-    const std::shared_ptr<Call> call = NewCall(facts.prefiller);
+    call = NewCall(facts.prefiller);
+    tries = attempt + 1;
     std::string head = HeadFor(leg.set, leg.body.size(), true);
     co_await Fetch(call, std::move(head), leg.body, config().prefill_timeout, &answer);
     const bool again =
@@ -285,7 +305,8 @@ Task<void> Exchange::PrefillFirst(const Target& target, const Facts& facts) {
     co_await Sleep(lane_.io, config().prefill_backoff);
   }
   leg = {};  // at most two copies of a body at a time
-  Count(Stage::kPrefill, since, answer.ok());
+  Count(Stage::kPrefill, since, answer.ok(), *call, answer.head.status, tries);
+  if (tries > 1) Fell(Fallback::kRetried);
   if (!answer.ok() || client_gone_) {
     co_await RelayAnswer(answer);
     co_return;
@@ -294,6 +315,9 @@ Task<void> Exchange::PrefillFirst(const Target& target, const Facts& facts) {
   if (counted && !Splice::Parse(answer.body)) {
     co_await reply_.Error(400, "BadRequestError", "the prefill worker's answer is no JSON object");
     co_return;
+  }
+  if (counted && Lookup(answer.body, "kv_transfer_params").value_or("null") == "null") {
+    Fell(Fallback::kNoParams);
   }
   Leg decode = connector.Decode(facts, answer.body);
   FreeBodies();
@@ -310,7 +334,8 @@ Task<void> Exchange::RunPrefill(std::shared_ptr<PrefillLeg> leg) {
   const auto since = std::chrono::steady_clock::now();
   co_await Fetch(leg->call, std::move(leg->head), leg->body, leg->limit, &leg->answer);
   std::string().swap(leg->body);
-  Count(Stage::kPrefill, since, leg->answer.ok());
+  Count(Stage::kPrefill, since, leg->answer.ok(), *leg->call, leg->answer.head.status);
+  if (--prefills_pending_ == 0 && over_) TellRecord();
   if (!leg->answer.ok()) {
     // What is known of its engines may be out of date.
     lane_.engines.erase(leg->worker);
@@ -336,6 +361,7 @@ Task<void> Exchange::Together(const Target& target, const Facts& facts) {
   leg->worker = facts.prefiller.text();
   leg->call = NewCall(facts.prefiller);
   leg->decode = NewCall(target);
+  ++prefills_pending_;
   Spawn(lane_.io, RunPrefill(leg));
 
   const auto since = std::chrono::steady_clock::now();
@@ -346,12 +372,13 @@ Task<void> Exchange::Together(const Target& target, const Facts& facts) {
   std::string().swap(decode.body);
   leg->decode_answered = answered;
   if (!answered && leg->done.is_set() && !leg->answer.ok()) {
+    Note("decode", since, *leg->decode, 0);
     co_await RelayAnswer(leg->answer);
     co_return;
   }
   if (!answered || !head.ok()) leg->call->Cancel();
   if (!answered) {
-    Count(Stage::kDecode, since, false);
+    Count(Stage::kDecode, since, false, *leg->decode, 0);
     const CallError error = leg->decode->error();
     co_await DecodeFailed(error);
     co_return;
@@ -364,15 +391,16 @@ Task<void> Exchange::Together(const Target& target, const Facts& facts) {
     const bool known = co_await AskEngine(renewed);
     if (!known || renewed.engine_id != facts.engine_id) {
       leg->decode->Cancel();
-      Count(Stage::kDecode, since, false);
+      Count(Stage::kDecode, since, false, *leg->decode, head.status);
       if (known) co_await Together(target, renewed);
       co_return;
     }
   }
   FreeBodies();
   const bool ok = head.ok();
+  const int status = head.status;
   co_await Relay(*leg->decode, std::move(head), std::nullopt);
-  Count(Stage::kDecode, since, ok && !reply_.broken());
+  Count(Stage::kDecode, since, ok && !reply_.broken(), *leg->decode, status);
   if (reply_.broken()) leg->call->Cancel();
   // What is left of prefill goes on without us, for as long as its own limit.
   std::erase_if(calls_, [&](const std::weak_ptr<Call>& weak) { return weak.lock() == leg->call; });
@@ -391,6 +419,7 @@ Task<void> Exchange::TogetherHeld(const Target& target, const Facts& facts) {
   leg->worker = facts.prefiller.text();
   leg->call = NewCall(facts.prefiller);
   leg->decode = NewCall(target);
+  ++prefills_pending_;
   Spawn(lane_.io, RunPrefill(leg));
 
   const auto since = std::chrono::steady_clock::now();
@@ -421,6 +450,7 @@ Task<void> Exchange::TogetherHeld(const Target& target, const Facts& facts) {
     leg->call->Cancel();
     leg->decode->Cancel();
     co_await held->done.Wait();
+    Note("decode", since, *leg->decode, held->head.status);
     if (client_gone_) {
       reply_.CloseAfter();
       co_return;
@@ -436,20 +466,22 @@ Task<void> Exchange::TogetherHeld(const Target& target, const Facts& facts) {
   if (!leg->answer.ok() && !decode_failed_first) {
     leg->decode->Cancel();
     co_await held->done.Wait();
+    Note("decode", since, *leg->decode, held->head.status);
     co_await RelayAnswer(leg->answer);
     co_return;
   }
   leg->decode_answered = true;
   co_await held->done.Wait();
   if (!held->answered) {
-    Count(Stage::kDecode, since, false);
+    Count(Stage::kDecode, since, false, *leg->decode, 0);
     const CallError error = leg->decode->error();
     co_await DecodeFailed(error);
     co_return;
   }
   const bool ok = held->head.ok();
+  const int status = held->head.status;
   co_await Relay(*leg->decode, std::move(held->head), std::nullopt);
-  Count(Stage::kDecode, since, ok && !reply_.broken());
+  Count(Stage::kDecode, since, ok && !reply_.broken(), *leg->decode, status);
 }
 
 Task<void> Exchange::DecodeInChunks(const Target& target, std::string_view body,
@@ -462,14 +494,20 @@ Task<void> Exchange::DecodeInChunks(const Target& target, std::string_view body,
   }
   Framing open;
   open.kind = Framing::Kind::kUntilClose;
+  std::shared_ptr<Call> call;  // the last
+  uint32_t calls = 0;
+  int status = 0;
   const auto since = std::chrono::steady_clock::now();
   do {
     const std::string next = chunks.Next();
     Answer answer;
     std::string head = HeadFor(set, next.size(), true);
-    co_await Fetch(NewCall(target), std::move(head), next, config().answer_timeout, &answer);
+    call = NewCall(target);
+    ++calls;
+    co_await Fetch(call, std::move(head), next, config().answer_timeout, &answer);
+    status = answer.head.status;
     if (!answer.ok() || !chunks.Take(answer.body)) {
-      Count(Stage::kDecode, since, false);
+      Count(Stage::kDecode, since, false, *call, status, calls);
       if (reply_.begun()) co_return;  // half a stream is cut, so that the client knows
       if (!answer.arrived) {
         co_await DecodeFailed(answer.error);
@@ -490,7 +528,7 @@ Task<void> Exchange::DecodeInChunks(const Target& target, std::string_view body,
     const std::string event = chunks.Event();
     if (!co_await reply_.Piece(event)) co_return;
   } while (!chunks.done());
-  Count(Stage::kDecode, since, true);
+  Count(Stage::kDecode, since, true, *call, status, calls);
   if (chunks.streams()) {
     const std::string last = chunks.LastEvents();
     if (co_await reply_.Piece(last)) co_await reply_.End();

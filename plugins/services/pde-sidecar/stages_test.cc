@@ -235,16 +235,67 @@ TEST(MoriStagesTest, Case029And030Parallel) {
   Stages s("nixlv2");
   SetMori(s.rig.config, 16, true);
   s.rig.config.mori.dp_size_local = 8;
-  s.rig.config.mori.decode_hosts = {"d1", "d2"};
-  s.rig.config.mori.remote_hosts = {"p1", "p2"};
+  s.rig.config.mori.decode_hosts = {"10.0.1.1", "10.0.1.2"};
+  s.rig.config.mori.remote_hosts = {"10.0.2.1", "10.0.2.2"};
   EXPECT_EQ(s.Run(R"({"max_tokens":9,"min_tokens":2})").status, 200);
   for (const char* key : {"remote_dp_rank", "transfer_id", "remote_dp_size_local"}) {
     EXPECT_EQ(Kv(s.P(), key), Kv(s.D(), key)) << key;
   }
-  EXPECT_EQ(Kv(s.P(), "remote_hosts"), R"(["d1","d2"])");
-  EXPECT_EQ(Kv(s.D(), "remote_hosts"), R"(["p1","p2"])");
+  EXPECT_EQ(Kv(s.P(), "remote_hosts"), R"(["10.0.1.1","10.0.1.2"])");
+  EXPECT_EQ(Kv(s.D(), "remote_hosts"), R"(["10.0.2.1","10.0.2.2"])");
   EXPECT_EQ(Kv(s.P(), "do_remote_decode") + Kv(s.D(), "do_remote_prefill"), "truetrue");
   EXPECT_EQ(In(s.P(), "min_tokens") + In(s.D(), "min_tokens"), "12");
+}
+
+TEST(MoriStagesTest, Case025And026WithoutWriteMode) {
+  for (const int64_t size : {1, 8}) {
+    Stages s("nixlv2", R"({"kv_transfer_params":{"a":1}})");
+    s.rig.config.mori.dp_size = size;
+    EXPECT_EQ(s.Run("{}").status, 200);
+    EXPECT_EQ(In(s.D(), "kv_transfer_params"), R"({"a":1})");
+    EXPECT_EQ(s.decode.received()[0].header("x-data-parallel-rank"), "");
+    EXPECT_EQ(s.prefill.received()[0].header("x-data-parallel-rank") != "", size > 1);
+    for (const char* key : {"transfer_id", "remote_dp_size", "remote_hosts", "remote_dp_rank"}) {
+      EXPECT_EQ(Kv(s.P(), key), "") << key;
+    }
+  }
+}
+
+TEST(MoriStagesTest, Case033DecodeStreamsWhenPrefillHasSucceeded) {
+  const FakeWorker prefill("{}");
+  const FakeWorker decode([](const Received&, const Writer& write) {
+    write(StreamHead() + Chunk("data: 1\n\n"));
+    write(Chunk("data: 2\n\n") + Chunk("data: [DONE]\n\n") + LastChunk());
+  });
+  Rig rig;
+  SetMori(rig.config, 1, true);
+  rig.Start(decode);
+  const Response got =
+      Post(rig.port(), kChat, R"({"stream":true})", {{kPrefill, prefill.address()}});
+  EXPECT_EQ(got.status, 200);
+  EXPECT_EQ(got.header("content-type"), "text/event-stream");
+  EXPECT_TRUE(got.complete);
+  EXPECT_EQ(got.body, "data: 1\n\ndata: 2\n\ndata: [DONE]\n\n");
+}
+
+TEST(MoriStagesTest, Case070HostsAreNumbersForEngines) {
+  Stages s("nixlv2");
+  SetMori(s.rig.config, 1, true);
+  s.rig.config.mori.local_host = "localhost";
+  s.rig.config.mori.decode_hosts = {"localhost"};
+  s.rig.config.mori.remote_hosts = {"10.1.1.1"};
+  EXPECT_EQ(s.Run("{}").status, 200);
+  EXPECT_EQ(Kv(s.P(), "remote_host"), "\"127.0.0.1\"");
+  EXPECT_EQ(Kv(s.P(), "remote_hosts"), R"(["127.0.0.1"])");
+  EXPECT_EQ(Kv(s.D(), "remote_hosts"), R"(["10.1.1.1"])");
+
+  Rig nobody;
+  SetMori(nobody.config, 1, true);
+  nobody.config.mori.local_host = "nobody..invalid";
+  nobody.host.SetCreating(true);
+  Server server(nobody.config, epp::Host(nobody.host.raw()));
+  nobody.host.SetCreating(false);
+  EXPECT_EQ(server.Start().message(), "moriio: host nobody..invalid has no address");
 }
 
 TEST(MoriStagesTest, Case031PrefillFailsAndDecodeIsDropped) {

@@ -96,7 +96,7 @@ std::optional<Target> ParseTarget(std::string_view text, uint16_t default_port) 
     text.remove_prefix(7);
   } else if (text.starts_with("https://")) {
     text.remove_prefix(8);
-    out.tls = true;
+    out.https = true;
   }
   if (text.ends_with('/')) text.remove_suffix(1);
   std::string_view port;

@@ -12,11 +12,14 @@
 
 namespace sidecar {
 
+class TlsContext;
+
 // A host and a port. IPv6 hosts have no brackets here.
 struct Target {
   std::string host;
   uint16_t port = 0;
-  bool tls = false;
+  bool https = false;         // was written so
+  TlsContext* tls = nullptr;  // what it is spoken to with; null: in the clear
 
   // "host:port", IPv6 in brackets and in canonical form; for URLs, keys and comparisons.
   std::string text() const;

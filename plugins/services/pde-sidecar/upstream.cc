@@ -4,8 +4,19 @@
 
 namespace sidecar {
 
+namespace {
+
+// Connections to one address with different ideas of trust are not the same.
+std::string KeyOf(const Target& target) {
+  std::string out = target.text();
+  if (target.tls != nullptr) out += "/" + std::to_string(reinterpret_cast<uintptr_t>(target.tls));
+  return out;
+}
+
+}  // namespace
+
 std::unique_ptr<Connection> Pool::Take(const Target& target) {
-  const auto it = idle_.find(target.text());
+  const auto it = idle_.find(KeyOf(target));
   if (it == idle_.end()) return nullptr;
   const auto oldest = std::chrono::steady_clock::now() - config_.pool_idle_timeout;
   std::unique_ptr<Connection> found;
@@ -19,7 +30,7 @@ std::unique_ptr<Connection> Pool::Take(const Target& target) {
 }
 
 void Pool::Put(const Target& target, std::unique_ptr<Connection> connection) {
-  auto& idle = idle_[target.text()];
+  auto& idle = idle_[KeyOf(target)];
   const auto now = std::chrono::steady_clock::now();
   while (!idle.empty() && (idle.size() >= config_.max_idle ||
                            idle.back()->idle_since < now - config_.pool_idle_timeout)) {
@@ -35,6 +46,8 @@ bool Call::Fail(error_code error) {
     error_ = CallError::kCancelled;
   } else if (error == boost::beast::error::timeout) {
     error_ = CallError::kTimedOut;
+  } else if (!tls_error_.empty()) {
+    error_ = CallError::kUntrusted;
   } else if (error == asio::error::connection_refused) {
     error_ = CallError::kRefused;
   } else {
@@ -64,8 +77,13 @@ Task<bool> Call::Open(bool fresh) {
   for (const asio::ip::tcp::endpoint& endpoint : endpoints) {
     connection_ = std::make_unique<Connection>(pool_.io());
     error = co_await connection_->stream.Connect(endpoint, pool_.config().connect_timeout);
+    if (!error && !cancelled_ && target_.tls != nullptr) {
+      error = co_await connection_->stream.Secure(*target_.tls, target_.host,
+                                                  pool_.config().connect_timeout);
+      if (error) tls_error_ = connection_->stream.tls_error();
+    }
     if (!error && !cancelled_) co_return true;
-    if (cancelled_) break;
+    if (cancelled_ || !tls_error_.empty()) break;
   }
   co_return Fail(error);
 }
@@ -96,6 +114,7 @@ Task<bool> Call::Begin(std::string head) {
 Task<bool> Call::Send(std::string_view first, std::string_view second) {
   const error_code error =
       co_await connection_->stream.Write(first, second, "", pool_.config().stream_timeout);
+  if (!error) sent_ += first.size() + second.size();
   co_return error ? Fail(error) : true;
 }
 
@@ -128,8 +147,10 @@ Task<bool> Call::ReadHead(std::string_view method, Milliseconds limit, ResponseH
     }
     const auto left =
         std::chrono::duration_cast<Milliseconds>(until - std::chrono::steady_clock::now());
+    const size_t before = bytes.size();
     const error_code error =
         co_await connection_->stream.Read(bytes, std::max(left, Milliseconds(1)));
+    received_ += bytes.size() - before;
     if (!bytes.empty()) any_byte_ = true;
     if (error) co_return Fail(error);
   }
@@ -157,6 +178,7 @@ Task<bool> Call::More() {
   Empty(bytes);
   unread_at_ = 0;
   const error_code error = co_await connection_->stream.Read(bytes, pool_.config().stream_timeout);
+  received_ += bytes.size();
   if (!error) co_return true;
   if (error == asio::error::eof && !cancelled_ && decoder_.End()) {
     Finish();

@@ -41,7 +41,15 @@ class Pool {
   std::map<std::string, std::list<std::unique_ptr<Connection>>> idle_;  // newest first
 };
 
-enum class CallError : uint8_t { kNone, kRefused, kTimedOut, kBroken, kTooLarge, kCancelled };
+enum class CallError : uint8_t {
+  kNone,
+  kRefused,
+  kTimedOut,
+  kBroken,
+  kTooLarge,
+  kCancelled,
+  kUntrusted
+};
 
 // One request and its answer. Cancel may be called at any time; what is under way then ends with
 // kCancelled. A call that ends well gives its connection back to the pool.
@@ -74,7 +82,12 @@ class Call {
 
   void Cancel();
   CallError error() const { return error_; }
+  // What went wrong with TLS, when the error is kUntrusted.
+  const std::string& tls_error() const { return tls_error_; }
   const Target& target() const { return target_; }
+  // Bytes, heads included, of all attempts.
+  uint64_t sent() const { return sent_; }
+  uint64_t received() const { return received_; }
 
  private:
   Task<bool> Open(bool fresh);
@@ -90,6 +103,9 @@ class Call {
   bool any_byte_ = false;
   bool cancelled_ = false;
   CallError error_ = CallError::kNone;
+  std::string tls_error_;
+  uint64_t sent_ = 0;
+  uint64_t received_ = 0;
 };
 
 }  // namespace sidecar

@@ -13,8 +13,9 @@ class Mooncake final : public Connector {
     traits_.asks_engine = true;
   }
   const Traits& traits() const override { return traits_; }
+  // Never with TLS: engines ask the same address in the clear.
   Target AskAt(const Facts& facts) const override {
-    return {facts.prefiller.host, config_.mooncake_port, false};
+    return {facts.prefiller.host, config_.mooncake_port};
   }
   Leg Prefill(const Facts& facts) const override {
     Splice body = *facts.body;

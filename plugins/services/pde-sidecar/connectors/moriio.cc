@@ -4,16 +4,11 @@
 #include "moriio.h"
 
 #include "../blake2s.h"
+#include "../names.h"
 #include "connector.h"
 
 namespace sidecar {
 namespace {
-
-std::string HostList(const std::vector<std::string>& hosts) {
-  std::string out = "[";
-  for (const std::string& host : hosts) out += (out.size() > 1 ? "," : "") + JsonString(host);
-  return out + "]";
-}
 
 class Mori final : public Connector {
  public:
@@ -35,7 +30,7 @@ class Mori final : public Connector {
     params.Set("remote_engine_id", "null");
     params.Set("remote_block_ids", "null");
     params.Set("remote_port", "null");
-    params.Set("remote_host", JsonString(mori_.local_host));
+    params.Set("remote_host", Host(mori_.local_host));
     params.Set("remote_notify_port", Number(mori_.decode_notify_port));
     params.Set("remote_handshake_port", Number(mori_.decode_handshake_port));
     AddShared(facts, params, mori_.decode_hosts, MoriRank(facts.id, mori_.dp_size));
@@ -75,6 +70,14 @@ class Mori final : public Connector {
   }
 
  private:
+  std::string Host(const std::string& host) const {
+    return JsonString(mori_.names ? mori_.names->Of(host) : host);
+  }
+  std::string HostList(const std::vector<std::string>& hosts) const {
+    std::string out = "[";
+    for (const std::string& host : hosts) out += (out.size() > 1 ? "," : "") + Host(host);
+    return out + "]";
+  }
   void AddShared(const Facts& facts, Splice& params, const std::vector<std::string>& hosts,
                  int64_t rank) const {
     params.Set("remote_dp_rank", Number(rank));

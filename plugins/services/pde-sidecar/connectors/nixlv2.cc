@@ -1,5 +1,6 @@
 // vLLM's NixlConnector, reading: decode fetches the blocks that prefill's answer describes.
 #include "connector.h"
+#include "moriio.h"
 
 namespace sidecar {
 namespace {
@@ -21,7 +22,13 @@ class Nixl final : public Connector {
     Splice body = *facts.body;
     body.Set("kv_transfer_params", params.Render());
     MakePrefill(body, facts.api, Cap::kAll);
-    return {body.Render(), {}};
+    Leg out{body.Render(), {}};
+    // Ranks follow from ids in this mode too, for whoever set the size.
+    if (const int64_t size = config_.mori.dp_size; size > 1) {
+      out.set = {{"x-request-id", facts.id},
+                 {"x-data-parallel-rank", Number(MoriRank(facts.id, size))}};
+    }
+    return out;
   }
 
   // What prefill says is passed on as it is: the engines know what it means.
