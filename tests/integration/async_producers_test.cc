@@ -141,6 +141,39 @@ TEST_F(Rendering, RequestsGoOnWithoutTheServer) {
   EXPECT_EQ(Tokens("/v1/completions", R"({"model":"m","prompt":"0123456789abcdef"})"), -1);
 }
 
+TEST(LocalTokenizer, ShortPromptsAtOnceAndLongOnesElsewhere) {
+  Harness harness({.config = R"(
+apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+plugins:
+  - type: token-producer
+    parameters: {local: {timeout: 20s, tokenizers: [{path: )" TOKENIZER_FILE R"(}]}}
+  - type: approx-prefix-cache-producer
+  - type: prefix-cache-scorer
+  - type: max-score-picker
+schedulingProfiles:
+  - name: default
+    plugins:
+      - pluginRef: prefix-cache-scorer
+      - pluginRef: max-score-picker
+)"});
+  harness.SetPods({{.name = "a", .address = "10.0.0.1"}});
+  std::string many;
+  for (int i = 0; i < 3000; ++i) many += " 1";
+  const struct {
+    std::string prompt;
+    bool waits;
+    int64_t tokens;
+  } cases[] = {{"Hello, world!", false, 7}, {many + many + many, true, 1 + 2 * 9000}};
+  for (const auto& c : cases) {
+    Waiting waiting(harness, kCompletions, json({{"model", "m"}, {"prompt", c.prompt}}).dump());
+    EXPECT_EQ(waiting.waited(), c.waits);
+    EXPECT_TRUE(Forwards(waiting.verdict()));
+    waiting.exchange().OnStreamEnd(request::StreamEnd::kCancelled);
+    EXPECT_EQ(harness.LastDecision().tokens, c.tokens);
+  }
+}
+
 // A latency model in which an endpoint's KV cache use is its time to the first token, in percent of
 // a second.
 class LatencyModel {

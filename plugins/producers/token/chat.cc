@@ -25,6 +25,7 @@ constexpr std::array<std::pair<std::string_view, ChatTemplate>, 8> kNames{
 
 struct Message {
   std::string role, text;
+  size_t parts = 0;  // of a list of texts
 };
 
 struct Chat {
@@ -70,18 +71,18 @@ void AppendUnescaped(const RawString& text, std::string& out) {
 }
 
 // Text, or a list of texts, which lines separate.
-bool ReadContent(Cursor& in, std::string& out, Chat& chat) {
+bool ReadContent(Cursor& in, Message& message, Chat& chat) {
   RawString text;
+  std::string& out = message.text;
   out.clear();
+  message.parts = 0;
   if (in.Peek() == '"') return in.String(text) && (AppendUnescaped(text, out), true);
   if (in.Peek() != '[') {
     if (in.Peek() != 'n') chat.reason = "content";
     return in.Skip();
   }
-  bool first = true;
   return in.Array([&] {
-    if (!first) out += '\n';
-    first = false;
+    if (message.parts++ > 0) out += '\n';
     if (in.Peek() == '"') return in.String(text) && (AppendUnescaped(text, out), true);
     bool found = false, is_text = false;
     RawString type;
@@ -118,7 +119,7 @@ bool ReadMessage(Cursor& in, Chat& chat) {
       AppendUnescaped(role, message.role);
       return true;
     }
-    if (Equals(key, "content")) return ReadContent(in, message.text, chat);
+    if (Equals(key, "content")) return ReadContent(in, message, chat);
     std::string_view value;
     if (!in.Value(value)) return false;
     const bool calls = Equals(key, "tool_calls") || Equals(key, "function_call");
@@ -223,6 +224,8 @@ class Writer {
     for (bool user = true; i < chat_.messages.size(); ++i, user = !user) {
       const Message& m = chat_.messages[i];
       if (m.role != (user ? "user" : "assistant")) return "role";
+      // This template joins texts in a way of its own.
+      if (m.parts > 1 || (has_system && chat_.messages[0].parts > 1)) return "content";
       out_.append("<start_of_turn>").append(user ? "user" : "model").append("\n");
       if (has_system && i == 1) out_.append(system).append("\n\n");
       out_.append(Trimmed(m.text)).append("<end_of_turn>\n");

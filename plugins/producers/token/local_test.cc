@@ -335,4 +335,14 @@ TEST(ChatTemplates, Texts) {
   }
 }
 
+TEST(ChatTemplates, TextsInPieces) {
+  const char* const kBody = R"({"messages":[{"role":"user","content":[
+      {"type":"text","text":"a "},{"type":"text","text":"b"}]}]})";
+  std::string out;
+  bool special = true;
+  EXPECT_EQ(token_producer::RenderChat(kBody, ChatTemplate::kChatml, out, special), nullptr);
+  EXPECT_EQ(out, "<|im_start|>user\na \nb<|im_end|>\n<|im_start|>assistant\n");
+  EXPECT_STREQ(token_producer::RenderChat(kBody, ChatTemplate::kGemma, out, special), "content");
+}
+
 }  // namespace

@@ -55,6 +55,18 @@ const char* Spaces(const char* p, const char* end) {
   return p == end || last == first ? p : last;
 }
 
+// \s*[\r\n]+|\s+(?!\S)|\s+ at p, which is white space. The first ends behind the last break of the
+// run of white space.
+const char* SpacesAndBreaks(const char* p, const char* end) {
+  const char* last_break = nullptr;
+  for (const char* q = p; q < end;) {
+    const char c = *q;
+    if (!(ClassOf(Take(q)) & kSpace)) break;
+    if (c == '\r' || c == '\n') last_break = q;
+  }
+  return last_break != nullptr ? last_break : Spaces(p, end);
+}
+
 // 's|'t|'re|'ve|'m|'ll|'d behind p, or null. Folded: in any case, and the long s is an s.
 template <bool kFold>
 const char* Contraction(const char* p, const char* end) {
@@ -105,14 +117,7 @@ const char* Tail(const char* p, const char* end, uint32_t first, uint16_t bits,
   if (word != nullptr) {
     return RunOfBreaks(RunOfOthers(word, end, kSpace | kLetter | kNumber), end, kSlashes);
   }
-  // \s*[\r\n]+ ends behind the last break of the run of white space.
-  const char* last_break = nullptr;
-  for (const char* q = p; q < end;) {
-    const char c = *q;
-    if (!(ClassOf(Take(q)) & kSpace)) break;
-    if (c == '\r' || c == '\n') last_break = q;
-  }
-  return last_break != nullptr ? last_break : Spaces(p, end);
+  return SpacesAndBreaks(p, end);
 }
 
 // (?i:'s|...)|[^\r\n\p{L}\p{N}]?\p{L}+|TAIL
@@ -168,9 +173,65 @@ const char* O200k(const char* p, const char* end) {
   return Tail<kDigits, true>(p, end, first, bits, behind);
 }
 
+// \p{N}{1,kDigits}, and what lies between.
+template <int kDigits>
+const char* Numbers(const char* p, const char* end) {
+  const char* const number = Run(p, end, kNumber, kDigits);
+  return number != p ? number : RunOfOthers(p, end, kNumber);
+}
+
+// [\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+, and what lies between.
+const char* HanAndKana(const char* p, const char* end) {
+  const auto in = [](const char*& at) {
+    const uint32_t c = Take(at);
+    return (c >= 0x4E00 && c <= 0x9FA5) || (c >= 0x3040 && c <= 0x30FF);
+  };
+  const bool first = in(p);
+  for (const char* next = p; next < end && in(next) == first;) p = next;
+  return p;
+}
+
+// [!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*
+// |\s*[\r\n]+|\s+(?!\S)|\s+ at p, or null.
+const char* DeepseekMatch(const char* p, const char* end) {
+  constexpr uint16_t kWordly = kLetter | kMark;
+  constexpr uint16_t kSigns = unicode::kPunctuation | unicode::kSymbol;
+  const char* behind = p;
+  const uint32_t first = Take(behind);
+  const uint16_t bits = ClassOf(first);
+  uint16_t next = 0;
+  if (behind < end) {
+    const char* q = behind;
+    next = ClassOf(Take(q));
+  }
+  if (first < 0x80 && bits & kSigns && behind < end && static_cast<unsigned char>(*behind) < 0x80 &&
+      next & kLetter) {
+    while (behind < end && static_cast<unsigned char>(*behind) < 0x80 &&
+           unicode::kAsciiClass[static_cast<unsigned char>(*behind)] & kLetter) {
+      ++behind;
+    }
+    return behind;
+  }
+  if (bits & kWordly) return Run(behind, end, kWordly);
+  if (!(bits & kSigns) && first != '\r' && first != '\n' && next & kWordly) {
+    return Run(behind, end, kWordly);
+  }
+  if (bits & kSigns || (first == ' ' && next & kSigns)) {
+    return RunOfBreaks(Run(behind, end, kSigns), end, false);
+  }
+  return bits & kSpace ? SpacesAndBreaks(p, end) : nullptr;
+}
+const char* Deepseek(const char* p, const char* end) {
+  if (const char* const match = DeepseekMatch(p, end)) return match;
+  do Take(p);
+  while (p < end && DeepseekMatch(p, end) == nullptr);
+  return p;
+}
+
 struct Known {
   std::string_view pattern;
   FastSplit split;
+  bool everywhere = true;
 };
 
 constexpr Known kKnown[] = {
@@ -183,13 +244,24 @@ constexpr Known kKnown[] = {
      O200k<3, true>},
     {R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
      O200k<1, false>},
+    {R"(\p{N}{1,3})", Numbers<3>, false},
+    {R"(\p{N})", Numbers<1>, false},
+    {"[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+", HanAndKana, false},
+    {R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^)"
+     "\r\n"
+     R"(\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[)"
+     "\r\n"
+     R"(]*|\s*[)"
+     "\r\n"
+     R"(]+|\s+(?!\S)|\s+)",
+     Deepseek, false},
 };
 
 }  // namespace
 
-FastSplit FindFastSplit(std::string_view pattern) {
+FastSplit FindFastSplit(std::string_view pattern, bool everywhere) {
   for (const Known& k : kKnown) {
-    if (k.pattern == pattern) return k.split;
+    if (k.pattern == pattern && (k.everywhere || !everywhere)) return k.split;
   }
   return nullptr;
 }

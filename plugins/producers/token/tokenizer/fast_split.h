@@ -6,14 +6,16 @@
 
 namespace token_producer {
 
-// Moves begin to the end of the match that begins there; each of these expressions matches
-// somewhere at every place of every text. [begin, end) is valid UTF-8 and not empty.
+// The end of the piece that begins at begin, when each match of the expression is a piece and so is
+// what lies between two of them. begin is where the piece before ended. [begin, end) is valid UTF-8
+// and not empty.
 using FastSplit = const char* (*)(const char* begin, const char* end);
 
 inline constexpr std::string_view kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
-// The function for an expression, or null when it is none of those.
-FastSplit FindFastSplit(std::string_view pattern);
+// The function for an expression, or null when it is none of those. everywhere: it has to be one
+// whose matches leave nothing out.
+FastSplit FindFastSplit(std::string_view pattern, bool everywhere = false);
 
 }  // namespace token_producer

@@ -164,8 +164,8 @@ epp::Status PreTokenizer::AddRegex(std::string_view regex, Behavior behavior, bo
   Step step;
   step.behavior = behavior;
   step.invert = invert;
-  const bool whole = behavior == Behavior::kIsolated || (behavior == Behavior::kRemoved && invert);
-  if (whole) step.fast = FindFastSplit(regex);
+  if (behavior == Behavior::kIsolated) step.fast = FindFastSplit(regex);
+  if (behavior == Behavior::kRemoved && invert) step.fast = FindFastSplit(regex, true);
   if (step.fast == nullptr) {
     auto compiled = Pattern::Compile(regex);
     if (!compiled.ok()) {
