@@ -62,10 +62,11 @@ constexpr std::array kTable = {
     SettingSpec{"plugins.sha256", Type::kTexts, "[]",
                 "digests of libraries that may load, beside those that a plugin.toml pins",
                 &Settings::plugin_digests},
-    SettingSpec{"plugins.preflight", Type::kDuration, "\"5s\"",
-                "how long one call may take in the child that tries new libraries first, and a twelfth "
-                "of what all may take; 0s: no trial, not advised",
-                &Settings::preflight, 0, 600 * kSecond},
+    SettingSpec{
+        "plugins.preflight", Type::kDuration, "\"5s\"",
+        "how long one call may take in the child that tries new libraries first, and a twelfth "
+        "of what all may take; 0s: no trial, not advised",
+        &Settings::preflight, 0, 600 * kSecond},
     SettingSpec{"plugins.call_budget", Type::kDuration, "\"1ms\"",
                 "a call that takes longer (1 us more an endpoint, 1 ns more a byte) is a strike, "
                 "three in a minute switch the instance off; 0s: never",

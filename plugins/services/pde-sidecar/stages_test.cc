@@ -251,10 +251,12 @@ TEST(MoriStagesTest, Case025And026WithoutWriteMode) {
   for (const int64_t size : {1, 8}) {
     Stages s("nixlv2", R"({"kv_transfer_params":{"a":1}})");
     s.rig.config.mori.dp_size = size;
-    EXPECT_EQ(s.Run("{}").status, 200);
+    EXPECT_EQ(s.Run("{}", kChat, {{"x-request-id", "client-1"}}).status, 200);
     EXPECT_EQ(In(s.D(), "kv_transfer_params"), R"({"a":1})");
     EXPECT_EQ(s.decode.received()[0].header("x-data-parallel-rank"), "");
     EXPECT_EQ(s.prefill.received()[0].header("x-data-parallel-rank") != "", size > 1);
+    EXPECT_EQ(s.prefill.received()[0].header("x-request-id"),
+              s.decode.received()[0].header("x-request-id"));
     for (const char* key : {"transfer_id", "remote_dp_size", "remote_hosts", "remote_dp_rank"}) {
       EXPECT_EQ(Kv(s.P(), key), "") << key;
     }

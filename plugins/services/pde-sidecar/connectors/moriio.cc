@@ -79,7 +79,8 @@ class Mori final : public Connector {
       if (out.size() > 1) out += ',';
       out += Host(host);
     }
-    return out + "]";
+    out += ']';
+    return out;
   }
   void AddShared(const Facts& facts, Splice& params, const std::vector<std::string>& hosts,
                  int64_t rank) const {

@@ -23,7 +23,7 @@ class Nixl final : public Connector {
     body.Set("kv_transfer_params", params.Render());
     MakePrefill(body, facts.api, Cap::kAll);
     Leg out{body.Render(), {}};
-    // Ranks follow from ids in this mode too, for whoever set the size.
+    // Ranks follow from ids in this mode too, for whoever set the size; decode gets the same id.
     if (const int64_t size = config_.mori.dp_size; size > 1) {
       out.set = {{"x-request-id", facts.id},
                  {"x-data-parallel-rank", Number(MoriRank(facts.id, size))}};
@@ -36,7 +36,9 @@ class Nixl final : public Connector {
     Splice body = *facts.body;
     body.Set("kv_transfer_params",
              std::string(Lookup(reply, "kv_transfer_params").value_or("null")));
-    return {body.Render(), {}};
+    Leg out{body.Render(), {}};
+    if (config_.mori.dp_size > 1) out.set = {{"x-request-id", facts.id}};
+    return out;
   }
 
  private:
