@@ -13,6 +13,7 @@
 #include <iterator>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -174,6 +175,41 @@ absl::StatusOr<Mapped> Map(const std::string& path, Guard& guard, Entry as) {
   return result;
 }
 
+// What a mapped library's file was like when it was read. As long as its stamps are the same it
+// need not be read and hashed again, which is most of what a reload would do.
+struct Remembered {
+  FileStamp library;
+  std::optional<FileStamp> manifest;  // none: there was no such file
+  LibraryInfo info;
+  std::string pin;
+};
+
+class Memory {
+ public:
+  static Memory& Global() {
+    static Memory& memory = *new Memory;
+    return memory;
+  }
+  std::optional<Remembered> Find(const std::string& path) const {
+    std::lock_guard lock(mutex_);
+    const auto it = by_path_.find(path);
+    if (it == by_path_.end()) return std::nullopt;
+    return it->second;
+  }
+  void Set(const std::string& path, Remembered what) {
+    std::lock_guard lock(mutex_);
+    by_path_.insert_or_assign(path, std::move(what));
+  }
+  void Forget(const std::string& path) {
+    std::lock_guard lock(mutex_);
+    by_path_.erase(path);
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::string, Remembered> by_path_;
+};
+
 // Results by digest. A library that failed once it was mapped would fail again, and map again.
 struct Cache {
   std::mutex mutex;
@@ -203,38 +239,79 @@ std::string OffersOf(const epp_module& module) {
 // Everything known about a file before its code runs.
 struct LibraryFile::Impl {
   LibraryInfo info;
-  std::string bytes;
+  std::string bytes;  // empty: they are those of the mapped library of that digest
   std::string pin;
   ElfFacts elf;
 
   absl::Status ReadFrom(const std::string& dir) {
-    absl::StatusOr<std::string> read =
-        ReadTrustedFile(dir, StrCat(info.name, ".so"), kMaxLibraryBytes);
+    std::optional<Remembered> known = Memory::Global().Find(info.path);
+    if (known && !Library::FindMapped(info.name, known->info.digest)) known.reset();
+    absl::StatusOr<TrustedFile> read = ReadTrustedFileUnless(
+        known ? &known->library : nullptr, dir, StrCat(info.name, ".so"), kMaxLibraryBytes);
     if (!read.ok()) return read.status();
-    bytes = *std::move(read);
+    absl::StatusOr<TrustedFile> toml =
+        ReadTrustedFileUnless(known && known->manifest ? &*known->manifest : nullptr, dir,
+                              StrCat(info.name, ".toml"), kMaxManifestBytes);
+    if (!toml.ok() && !absl::IsNotFound(toml.status())) return toml.status();
+    std::optional<FileStamp> manifest_stamp;
+    if (toml.ok()) manifest_stamp = toml->stamp;
+    if (known) {
+      if (read->stamp == known->library && manifest_stamp == known->manifest) {
+        info = std::move(known->info);
+        pin = std::move(known->pin);
+        return absl::OkStatus();
+      }
+      // One of them was not read.
+      Memory::Global().Forget(info.path);
+      return ReadFrom(dir);
+    }
+    bytes = std::move(read->content);
     info.digest = Sha256Hex(bytes);
+    if (absl::Status s = ReadManifest(toml); !s.ok()) return s;
+    if (absl::Status s = Examine(info, bytes, elf); !s.ok()) return s;
+    if (!read->too_young && !(toml.ok() && toml->too_young)) {
+      Memory::Global().Set(info.path, {read->stamp, manifest_stamp, info, pin});
+    }
+    return absl::OkStatus();
+  }
 
-    const absl::StatusOr<std::string> toml =
-        ReadTrustedFile(dir, StrCat(info.name, ".toml"), kMaxManifestBytes);
+  absl::Status ReadManifest(const absl::StatusOr<TrustedFile>& toml) {
     if (toml.ok()) {
-      absl::StatusOr<Manifest> manifest = ParseManifest(*toml);
+      absl::StatusOr<Manifest> manifest = ParseManifest(toml->content);
       if (!manifest.ok()) return manifest.status();
       info.version = std::move(manifest->version);
       info.license = std::move(manifest->license);
       info.description = std::move(manifest->description);
       info.types = std::move(manifest->types);
       pin = std::move(manifest->sha256);
-    } else if (!absl::IsNotFound(toml.status())) {
-      return toml.status();
     }
-    return Examine(info, bytes, elf);
+    return absl::OkStatus();
   }
 };
 
 LibraryFile::LibraryFile(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 LibraryFile::~LibraryFile() = default;
 const LibraryInfo& LibraryFile::info() const { return impl_->info; }
-std::string_view LibraryFile::bytes() const { return impl_->bytes; }
+absl::StatusOr<std::shared_ptr<const std::string>> LibraryFile::Bytes() const {
+  // The string is the file's; the pointer keeps only a copy of a mapped library's.
+  if (!impl_->bytes.empty()) {
+    return std::shared_ptr<const std::string>(std::shared_ptr<void>(), &impl_->bytes);
+  }
+  const LibraryInfo& info = impl_->info;
+  if (const std::shared_ptr<const Library> mapped = Library::FindMapped(info.name, info.digest)) {
+    absl::StatusOr<std::string> bytes = mapped->Bytes();
+    if (bytes.ok()) return std::make_shared<const std::string>(*std::move(bytes));
+  }
+  // Somebody tidied up the directory of private copies.
+  const size_t slash = info.path.rfind('/');
+  absl::StatusOr<std::string> bytes =
+      ReadTrustedFile(info.path.substr(0, slash), info.path.substr(slash + 1), kMaxLibraryBytes);
+  if (!bytes.ok()) return bytes.status();
+  if (Sha256Hex(*bytes) != info.digest) {
+    return Refuse("EPP-LOAD-COPY", StrCat(info.path, " was changed a moment ago"));
+  }
+  return std::make_shared<const std::string>(*std::move(bytes));
+}
 
 absl::StatusOr<std::shared_ptr<const LibraryFile>> LibraryFile::Read(const std::string& dir,
                                                                      std::string_view name,

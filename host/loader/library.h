@@ -61,7 +61,10 @@ class LibraryFile {
   ~LibraryFile();
 
   const LibraryInfo& info() const;
-  std::string_view bytes() const;
+  // Its content, valid as long as the file and the result are. Of a library that is mapped and
+  // unchanged it is read once more, from its private copy or where it was found. Errors:
+  // EPP-LOAD-COPY, or as Read.
+  absl::StatusOr<std::shared_ptr<const std::string>> Bytes() const;
 
  private:
   friend class Library;

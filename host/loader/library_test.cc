@@ -19,6 +19,7 @@
 #include "host/loader/catalog.h"
 #include "host/loader/sha256.h"
 #include "host/loader/test_dir.h"
+#include "host/loader/trusted_file.h"
 
 namespace epp::loader {
 namespace {
@@ -199,6 +200,39 @@ TEST(LibraryTest, IdentityIsTheDigestNotTheTime) {
   dir.Write("good.so", TestLibrary("good-v2"));
   std::filesystem::last_write_time(dir / "good.so", time);
   EXPECT_NE(*Library::Load(dir.path(), "good", In(dir)), *first);
+}
+
+// As a reload finds them: files that were there before, unchanged, and their changes.
+TEST(LibraryTest, FilesThatAreKnown) {
+  const TestDir dir;
+  const std::string bytes = TestLibrary("good-v1");
+  dir.Write("good.so", bytes);
+  ASSERT_TRUE(Library::Load(dir.path(), "good", In(dir)).ok());
+  const auto young = [&] {
+    return ReadTrustedFileUnless(nullptr, dir.path(), "good.so", bytes.size())->too_young;
+  };
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (young() && std::chrono::steady_clock::now() < until) std::this_thread::yield();
+  for (int i = 0; i < 3; ++i) {
+    const auto file = LibraryFile::Read(dir.path(), "good", In(dir));
+    ASSERT_TRUE(file.ok()) << file.status();
+    EXPECT_EQ((*file)->info().digest, Sha256Hex(bytes));
+    const auto content = (*file)->Bytes();
+    ASSERT_TRUE(content.ok()) << content.status();
+    EXPECT_EQ(**content, bytes);
+    EXPECT_EQ(VersionOf(Library::Load(**file, In(dir))), 1);
+  }
+  dir.Write("good.toml", "name = \"good\"\nversion = \"1.2.3\"\ntypes = [\"good\"]\n");
+  EXPECT_EQ(Library::Inspect(dir.path(), "good")->version, "1.2.3");
+  LoadOptions pinned = In(dir);
+  pinned.allow_unlisted = false;
+  EXPECT_FALSE(LibraryFile::Read(dir.path(), "good", pinned).ok());
+  ASSERT_EQ(unlink((dir / "good.toml").c_str()), 0);
+  EXPECT_EQ(Library::Inspect(dir.path(), "good")->version, "");
+  dir.Write("good.so", TestLibrary("good-v2"));
+  EXPECT_EQ(VersionOf(Library::Load(dir.path(), "good", In(dir))), 2);
+  ASSERT_EQ(chmod((dir / "good.so").c_str(), 0666), 0);
+  EXPECT_FALSE(LibraryFile::Read(dir.path(), "good", In(dir)).ok());
 }
 
 TEST(LibraryTest, TheSameFileUnderAnotherNameIsRefused) {

@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <memory>
 
 #include "host/base/str_cat.h"
@@ -96,10 +97,25 @@ int OpenBeneath(int dir, const std::string& name, OpenMethod method) {
   return OpenPlain(dir, name);
 }
 
+// Stamps are as fine as the kernel's tick on a disk of ours, and as a second on others'.
+constexpr int64_t kStampClockNs = 2'000'000'000;
+
+int64_t Nanoseconds(const timespec& time) {
+  return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> ReadTrustedFile(const std::string& dir, const std::string& name,
                                             size_t max_bytes, OpenMethod method) {
+  absl::StatusOr<TrustedFile> file = ReadTrustedFileUnless(nullptr, dir, name, max_bytes, method);
+  if (!file.ok()) return file.status();
+  return std::move(file->content);
+}
+
+absl::StatusOr<TrustedFile> ReadTrustedFileUnless(const FileStamp* known, const std::string& dir,
+                                                  const std::string& name, size_t max_bytes,
+                                                  OpenMethod method) {
   if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos ||
       name.find('\0') != std::string::npos || dir.find('\0') != std::string::npos) {
     return Refuse("EPP-LOAD-PATH", StrCat("not a file name: ", name));
@@ -130,7 +146,15 @@ absl::StatusOr<std::string> ReadTrustedFile(const std::string& dir, const std::s
   home = home.empty() ? std::string(real.get()) : home.substr(0, home.rfind('/'));
   if (absl::Status s = CheckChain(home); !s.ok()) return s;
 
-  std::string content(static_cast<size_t>(st.st_size), '\0');
+  TrustedFile out;
+  out.stamp = {st.st_dev, st.st_ino, st.st_size, Nanoseconds(st.st_ctim)};
+  if (known != nullptr && out.stamp == *known) return out;
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  out.too_young = Nanoseconds(now) - out.stamp.changed_ns < kStampClockNs;
+
+  std::string& content = out.content;
+  content.resize(static_cast<size_t>(st.st_size));
   size_t size = 0;
   for (;;) {
     if (size == content.size()) {
@@ -144,7 +168,7 @@ absl::StatusOr<std::string> ReadTrustedFile(const std::string& dir, const std::s
     size += static_cast<size_t>(got);
   }
   content.resize(size);
-  return content;
+  return out;
 }
 
 }  // namespace epp::loader

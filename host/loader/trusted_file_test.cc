@@ -39,6 +39,26 @@ TEST_P(TrustedFileTest, ReadsAFile) {
       absl::IsNotFound(ReadTrustedFile(dir_ / "absent", "a.so", 1000, GetParam()).status()));
 }
 
+TEST_P(TrustedFileTest, WhatIsKnownIsCheckedButNotRead) {
+  const auto read = [this](const FileStamp* known) {
+    return ReadTrustedFileUnless(known, dir_.path(), "a.so", 1000, GetParam());
+  };
+  dir_.Write("a.so", "content");
+  const absl::StatusOr<TrustedFile> first = read(nullptr);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_EQ(first->content, "content");
+  EXPECT_TRUE(first->too_young);
+  const absl::StatusOr<TrustedFile> again = read(&first->stamp);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->content, "");
+  EXPECT_EQ(again->stamp, first->stamp);
+  dir_.Write("a.so", "changed");
+  EXPECT_EQ(read(&first->stamp)->content, "changed");
+  ASSERT_EQ(chmod((dir_ / "a.so").c_str(), 0666), 0);
+  const FileStamp now = read(nullptr).ok() ? FileStamp{} : first->stamp;
+  EXPECT_THAT(std::string(read(&now).status().message()), HasSubstr("[EPP-LOAD-MODE]"));
+}
+
 TEST_P(TrustedFileTest, SizeLimit) {
   dir_.Write("a.so", "content");
   EXPECT_TRUE(Read("a.so", 7).ok());

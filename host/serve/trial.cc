@@ -28,8 +28,13 @@ preflight::Trial TrialOf(const cli::ServeCommandLine& command_line,
   for (const auto& file : files.libraries.files) {
     const loader::LibraryInfo& info = file->info();
     if (!found.insert(info.digest).second) continue;
+    absl::StatusOr<std::shared_ptr<const std::string>> bytes = file->Bytes();
+    if (!bytes.ok()) continue;  // its copy was removed; the new ones can still be tried alone
+    const auto held = std::make_shared<
+        std::pair<std::shared_ptr<const loader::LibraryFile>, std::shared_ptr<const std::string>>>(
+        file, *std::move(bytes));
     trial.libraries.push_back({info.name, info.path, info.digest, !preflight::IsProven(info.digest),
-                               false, file, file->bytes()});
+                               false, held, *held->second});
   }
   for (const preflight::Crash& crash : files.quarantined) {
     trial.quarantined_offers.push_back(crash.offers);

@@ -192,14 +192,15 @@ class Soak:
         return result, [(began / 1e9, latency) for began, latency in samples]
 
     def split(self, samples):
-        """Latencies of the streams that began while a change was made, and of all others."""
-        windows = sorted((begin, end) for _, begin, end, _ in self.changes)
-        begins = [begin for begin, _ in windows]
-        during, outside = [], []
+        """Latencies of the streams that began while a change of each kind was made, and of all
+        others (None)."""
+        windows = sorted((begin, end, kind) for kind, begin, end, _ in self.changes)
+        begins = [begin for begin, _, _ in windows]
+        out = {"config": [], "plugin": [], None: []}
         for began, latency in samples:
             i = bisect.bisect_right(begins, began) - 1
-            (during if i >= 0 and began <= windows[i][1] else outside).append(latency)
-        return during, outside
+            out[windows[i][2] if i >= 0 and began <= windows[i][1] else None].append(latency)
+        return out
 
     def marker_counts(self):
         text = call(self.epp.ports[2], "GET", "/metrics")[2].decode()
@@ -251,7 +252,8 @@ def main():
         soak = Soak(options, pathlib.Path(tmp))
         try:
             result, samples = soak.under_load()
-            during, outside = soak.split(samples)
+            latencies = soak.split(samples)
+            outside, during = latencies[None], latencies["config"] + latencies["plugin"]
             took = {kind: [t for k, _, _, t in soak.changes if k == kind]
                     for kind in ("config", "plugin")}
             counts = soak.marker_counts()
@@ -269,6 +271,9 @@ def main():
             row("request phase outside of changes, p50", percentile(outside, 0.5), "us")
             row("request phase outside of changes, p99.9", percentile(outside, 0.999), "us")
             row("request phase during changes, p50", percentile(during, 0.5), "us")
+            for kind in ("config", "plugin"):
+                row(f"request phase during changes, p99.9, {kind}",
+                    percentile(latencies[kind], 0.999), "us")
             row("request phase during changes, p99.9", percentile(during, 0.999), "us")
             row("p99.9 during, by p99.9 outside",
                 percentile(during, 0.999) / max(1e-9, percentile(outside, 0.999)), "x", 2)

@@ -109,7 +109,8 @@ OpenRequest::OpenRequest(int grpc_port, const std::string& request_id,
   const auto channel = grpc::CreateChannel("127.0.0.1:" + std::to_string(grpc_port),
                                            grpc::InsecureChannelCredentials());
   impl_->stub = pb::ExternalProcessor::NewStub(channel);
-  impl_->context.set_deadline(std::chrono::system_clock::now() + kDeadline);
+  // It outlasts what a test waits for meanwhile.
+  impl_->context.set_deadline(std::chrono::system_clock::now() + 4 * kDeadline);
   impl_->stream = impl_->stub->Process(&impl_->context);
   pb::ProcessingRequest headers;
   const auto add = [&](const std::string& name, const std::string& value) {
