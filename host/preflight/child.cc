@@ -21,6 +21,8 @@ constexpr bool kSanitized = true;
 constexpr bool kSanitized = false;
 #endif
 
+constexpr int kNiceness = 10;
+
 void Limit(decltype(RLIMIT_AS) what, uint64_t value) {
   rlimit limit{};
   if (getrlimit(what, &limit) != 0) return;
@@ -32,6 +34,8 @@ void LimitItself(const TrialLimits& limits) {
   // Whoever asked may be gone before its own limit strikes.
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != limits.parent) _exit(1);
+  // Below the thread that waits for it, which is itself below those of requests.
+  setpriority(PRIO_PROCESS, 0, kNiceness);
   Limit(RLIMIT_CORE, 0);
   Limit(RLIMIT_CPU, kMaxSteps * limits.time_ns / 1'000'000'000 + 2);
   if (!kSanitized && limits.memory_bytes != 0) Limit(RLIMIT_AS, limits.memory_bytes);

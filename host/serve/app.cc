@@ -51,7 +51,7 @@ constexpr uint64_t kSecond = 1'000'000'000;
 constexpr absl::Duration kFinishWithin = absl::Minutes(2);
 constexpr uint64_t kRetryNs = kSecond;        // of a reload that met a half-written file
 constexpr uint64_t kFollowNs = kSecond / 10;  // between two looks at state that is followed
-constexpr int kConfigNiceness = 10;
+constexpr int kConfigNiceness = 5;
 constexpr uint64_t kProblemRepeatNs = 600 * kSecond;
 
 constexpr ConditionSpec kPoolEmpty{"pool-empty", 0};
@@ -223,8 +223,9 @@ class ServingApp final : public App, public extproc::HealthState, public admin::
   }
 
   int Run(const RunHooks& hooks) override {
-    // Here configs are built, plugins loaded, tried in a child that inherits this, and destroyed:
-    // none of it may take time from requests. The kernel counts niceness by thread.
+    // Here configs are built, plugins loaded and destroyed, and the child waited for that tries
+    // them, at a lower priority still: none of it may take time from requests. The kernel counts
+    // niceness by thread.
     ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kConfigNiceness);
     sigset_t signals;
     sigemptyset(&signals);
