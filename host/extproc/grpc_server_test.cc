@@ -506,7 +506,7 @@ TEST_F(GrpcServerTest, DrainWaitsForRunningStreams) {
   ASSERT_TRUE(Eventually([&] {
     ClientStream late(Connect());
     late.Headers(true);
-    return late.Finish().error_code() == grpc::StatusCode::UNAVAILABLE;
+    return late.Close().error_code() == grpc::StatusCode::UNAVAILABLE;
   }));
   EXPECT_FALSE(drained);
   client.ResponseHeaders();
