@@ -158,7 +158,7 @@ class Bench:
             args += ["--set", f"{key}={value}"]
         process = self.start("epp", args)
         self.wait_for(port, "epp")
-        time.sleep(0.5)
+        time.sleep(0.5)  # what a start costs is not what is measured
         return process.pid, port, process
 
     def relay(self, times):
@@ -200,7 +200,7 @@ class Bench:
     def idle(self):
         epp = self.sidecar()
         before, seconds = thread_ns(epp[0]), 3
-        time.sleep(seconds)
+        time.sleep(seconds)  # the time that is measured
         after = thread_ns(epp[0])
         share = sum(ns - before.get(tid, 0) for tid, ns in after.items()) / seconds / 1e7
         self.row("idle: CPU of all threads of epp", f"{share:.2f}% of a core", "about 0",
